@@ -1,0 +1,49 @@
+#include "proxy/command/command.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+};
+
+static const struct command commands[] = {
+    {NULL, NULL, NULL},
+};
+
+static void usage(FILE *out)
+{
+    fprintf(out, "Usage: lastack COMMAND [OPTION...]\n\n");
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(out, "  %-8s %s\n", c->name, c->help);
+    fprintf(out, "\n`lastack COMMAND --help` tells more. `lastack --version` prints the version.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("lastack %s\n", LASTACK_VERSION);
+        return EXIT_FINE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return EXIT_FINE;
+    }
+    for (const struct command *c = commands; c->name; c++) {
+        if (strcmp(argv[1], c->name) == 0) {
+            char name[64];
+            snprintf(name, sizeof name, "lastack %s", c->name);
+            argv[1] = name;
+            return c->run(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "lastack: there is no command '%s'; `lastack --help` lists them\n", argv[1]);
+    return EXIT_USAGE;
+}

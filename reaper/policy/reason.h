@@ -1,0 +1,39 @@
+#ifndef REAPER_POLICY_REASON_H
+#define REAPER_POLICY_REASON_H
+
+/* Why a session ended: one table gives the constant, the name in logs and metrics, and the text.
+ * The names are an interface; see README.md before changing one. */
+
+#define REASON_MAP(X)                                                                                        \
+    X(REASON_NONE, none, "the session has not ended")                                                        \
+    X(REASON_CLOSED, closed, "both sides sent FIN and both FINs were relayed")                               \
+    X(REASON_CLIENT_RESET, client_reset, "the client sent RST; passed on to the backend")                    \
+    X(REASON_BACKEND_RESET, backend_reset, "the backend sent RST; passed on to the client")                  \
+    X(REASON_CLIENT_LOST, client_lost, "the kernel gave up on the client (timeout or unreachable)")          \
+    X(REASON_BACKEND_LOST, backend_lost, "the kernel gave up on the backend (timeout or unreachable)")       \
+    X(REASON_CONNECT, connect, "no server of the backend answered within the connect deadline")              \
+    X(REASON_CONNECT_FAILED, connect_failed, "no server of the backend could be connected to")               \
+    X(REASON_IDLE, idle, "no progress in either half for the idle deadline")                                 \
+    X(REASON_HALF_CLOSE, half_close, "one half ended and the other made no progress: a leak")                \
+    X(REASON_HALF_CLOSE_RATE, half_close_rate, "one half ended and the other only trickled")                 \
+    X(REASON_HALF_CLOSE_MAX, half_close_max, "one half ended and the other outlived half_close_max")         \
+    X(REASON_WRITE_STALL, write_stall, "a side took no bytes for the write_stall deadline")                  \
+    X(REASON_LIFETIME, lifetime, "the session reached its lifetime")                                         \
+    X(REASON_DRAIN, drain, "the proxy is shutting down")                                                     \
+    X(REASON_SHUTDOWN, shutdown, "the proxy was told to end at once")                                        \
+    X(REASON_NO_DESCRIPTORS, no_descriptors, "out of file descriptors")                                      \
+    X(REASON_NO_PORTS, no_ports, "no local port left towards the backend (EADDRNOTAVAIL)")                   \
+    X(REASON_NO_MEMORY, no_memory, "out of memory")                                                          \
+    X(REASON_FAULT, fault, "an unexpected error of a system call")
+
+enum reason {
+#define X(constant, name, text) constant,
+    REASON_MAP(X)
+#undef X
+        REASON_COUNT
+};
+
+const char *reason_name(enum reason reason); /* as in logs and metrics; static storage */
+const char *reason_text(enum reason reason); /* one sentence; static storage */
+
+#endif

@@ -1,0 +1,55 @@
+#include "tests/unit/cmocka.h"
+
+#include "reaper/error.h"
+#include "reaper/policy/reason.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void our_codes_have_name_and_text(void **state)
+{
+    (void)state;
+#define X(name, code, text)                                                                                  \
+    assert_string_equal(error_name(name), #name);                                                            \
+    assert_string_equal(error_text(name), text);                                                             \
+    assert_true((code) < -4095);
+    ERROR_MAP(X)
+#undef X
+}
+
+static void the_systems_codes_pass_through(void **state)
+{
+    (void)state;
+    assert_string_equal(error_name(-ECONNREFUSED), "ECONNREFUSED");
+    assert_string_equal(error_text(-ECONNREFUSED), "Connection refused");
+}
+
+static void unknown_codes_are_told_apart(void **state)
+{
+    (void)state;
+    assert_string_equal(error_name(-100000), "UNKNOWN");
+    assert_string_equal(error_name(7), "UNKNOWN");
+    assert_string_equal(error_text(-4000), "unknown error");
+}
+
+static void every_reason_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    for (enum reason a = 0; a < REASON_COUNT; a++) {
+        assert_non_null(reason_name(a));
+        assert_true(strlen(reason_text(a)) > 10);
+        for (enum reason b = 0; b < a; b++)
+            assert_string_not_equal(reason_name(a), reason_name(b));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(our_codes_have_name_and_text),
+        cmocka_unit_test(the_systems_codes_pass_through),
+        cmocka_unit_test(unknown_codes_are_told_apart),
+        cmocka_unit_test(every_reason_has_a_name_of_its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
