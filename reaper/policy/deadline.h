@@ -3,9 +3,9 @@
 
 /* The deadline table: one row a deadline, everything else is derived from it.
  *
- * A row says what the deadline is called, its default and bounds, in which condition of a session it runs, from
- * which moment it counts, what happens to each leg when it fires, and the reason that is then given. The option
- * table, the checks, the help and the README's table read the rows; pair.c evaluates them.
+ * A row says what the deadline is called, its default and bounds, in which condition of a session it runs,
+ * from which moment it counts, what happens to each leg when it fires, and the reason that is then given. The
+ * option table, the checks, the help and the README's table read the rows; pair.c evaluates them.
  *
  * All durations are milliseconds of a monotonic clock, given by the caller. Nothing here reads a clock,
  * allocates or logs; any thread may call it. */
@@ -41,10 +41,10 @@ enum close_action {
 
 /* The settings of one frontend; index with the enums. */
 struct deadlines {
-    uint64_t after_ms[DEADLINE_COUNT];                  /* DEADLINE_OFF: never */
+    uint64_t after_ms[DEADLINE_COUNT];                   /* DEADLINE_OFF: never */
     enum close_action action[DEADLINE_COUNT][LEG_COUNT]; /* meaningless for rows without `settable_action` */
-    uint64_t half_close_rate; /* bytes a second below which a half-closed session makes no progress; 0: any byte
-                                 is progress */
+    uint64_t half_close_rate; /* bytes a second below which a half-closed session makes no progress; 0: any
+                                 byte is progress */
 };
 
 struct deadline {
@@ -57,6 +57,8 @@ struct deadline {
     bool settable_action; /* `client:` and `backend:` may be given */
     enum close_action default_action;
     enum reason reason;
+    bool spares_delivery; /* waits DELIVERY_MS after the last acknowledgement of bytes on their way to a peer
+                           */
 
     /* Whether it runs in this condition of the session. */
     bool (*armed)(const struct pair *pair);
@@ -65,6 +67,13 @@ struct deadline {
 };
 
 #define DEADLINE_HALF_CLOSE_RATE_DEFAULT 1024 /* bytes a second */
+
+/* RST destroys what is on its way to a peer. A peer that has not acknowledged everything is given this long
+ * since its last acknowledgement, even by a shorter deadline; twice TCP's initial retransmission timeout (RFC
+ * 6298, 2), so that one lost packet costs nobody his bytes. `half_close: 0s` thus means "as soon as the FIN
+ * has arrived". */
+#define DELIVERY_MS UINT64_C(2000)
+
 #define DEADLINE_MAX_MS (UINT64_C(365) * 24 * 3600 * 1000)
 
 /* The row; never NULL for an id below DEADLINE_COUNT. Static storage. */

@@ -10,9 +10,8 @@
  * A leg is one socket, a half is one direction. Each half has a source leg, from which its bytes and its FIN
  * are read, and a sink leg, to which they are written. */
 
-enum leg { LEG_CLIENT, LEG_BACKEND };
-enum half { HALF_REQUEST, HALF_RESPONSE };
-enum { LEG_COUNT = 2, HALF_COUNT = 2 };
+enum leg { LEG_CLIENT, LEG_BACKEND, LEG_COUNT };
+enum half { HALF_REQUEST, HALF_RESPONSE, HALF_COUNT };
 
 static inline enum leg leg_other(enum leg leg)
 {

@@ -1,0 +1,228 @@
+#include "reaper/policy/deadline.h"
+
+#include "reaper/policy/pair.h"
+
+#include <assert.h>
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t last_progress(const struct pair *pair)
+{
+    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
+}
+
+static bool relaying(const struct pair *pair)
+{
+    return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING;
+}
+
+static bool connecting(const struct pair *pair)
+{
+    return pair->phase == PAIR_CONNECTING;
+}
+
+static uint64_t since_attempt(const struct pair *pair)
+{
+    return pair->attempt_ms;
+}
+
+static bool both_open(const struct pair *pair)
+{
+    return pair->phase == PAIR_OPEN && !pair_half_closed(pair);
+}
+
+static bool half_closed(const struct pair *pair)
+{
+    return relaying(pair) && pair_half_closed(pair);
+}
+
+static uint64_t since_window(const struct pair *pair)
+{
+    return pair->window_ms;
+}
+
+static uint64_t since_half_closed(const struct pair *pair)
+{
+    return pair->half_closed_ms;
+}
+
+static bool holds(const struct pair *pair, enum half half)
+{
+    const struct half_track *h = &pair->half[half];
+    return h->held || (pair->phase == PAIR_RESETTING && h->unacked_bytes > 0);
+}
+
+static bool any_held(const struct pair *pair)
+{
+    return (relaying(pair) || pair->phase == PAIR_RESETTING) &&
+           (holds(pair, HALF_REQUEST) || holds(pair, HALF_RESPONSE));
+}
+
+static uint64_t since_stalled(const struct pair *pair)
+{
+    uint64_t since = UINT64_MAX;
+    for (enum half half = 0; half < HALF_COUNT; half++) {
+        const struct half_track *h = &pair->half[half];
+        if (!holds(pair, half))
+            continue;
+        uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms));
+        since = stalled < since ? stalled : since;
+    }
+    return since;
+}
+
+static bool not_yet_ending(const struct pair *pair)
+{
+    return pair->phase == PAIR_CONNECTING || pair->phase == PAIR_OPEN;
+}
+
+static uint64_t since_accepted(const struct pair *pair)
+{
+    return pair->accepted_ms;
+}
+
+static bool draining(const struct pair *pair)
+{
+    return pair->draining && pair->phase != PAIR_ENDED;
+}
+
+static uint64_t since_drain(const struct pair *pair)
+{
+    return pair->drain_ms;
+}
+
+static bool in_grace(const struct pair *pair)
+{
+    return pair->phase == PAIR_CLOSING || (pair->phase == PAIR_ENDING && pair->reason == REASON_LIFETIME);
+}
+
+static uint64_t since_grace(const struct pair *pair)
+{
+    return pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms;
+}
+
+static const struct deadline rows[DEADLINE_COUNT] = {
+    [DEADLINE_CONNECT] = {.name = "connect",
+                          .runs_while = "the backend leg is connecting",
+                          .at_expiry = "next server; after the last one RST to the client",
+                          .default_ms = 5000,
+                          .min_ms = 1,
+                          .max_ms = DEADLINE_MAX_MS,
+                          .may_be_off = true,
+                          .default_action = CLOSE_RST,
+                          .reason = REASON_CONNECT,
+                          .armed = connecting,
+                          .since = since_attempt},
+    [DEADLINE_IDLE] = {.name = "idle",
+                       .runs_while = "both halves are open and neither makes progress",
+                       .at_expiry = "FIN to both, `grace`, then RST to whoever did not close",
+                       .default_ms = UINT64_C(5) * 60 * 1000,
+                       .min_ms = 1,
+                       .max_ms = DEADLINE_MAX_MS,
+                       .may_be_off = true,
+                       .settable_action = true,
+                       .default_action = CLOSE_FIN,
+                       .reason = REASON_IDLE,
+                       .spares_delivery = true,
+                       .armed = both_open,
+                       .since = last_progress},
+    [DEADLINE_HALF_CLOSE] = {.name = "half_close",
+                             .runs_while = "one half has ended and the other makes no progress",
+                             .at_expiry = "RST to both",
+                             .default_ms = 30000,
+                             .min_ms = 0,
+                             .max_ms = DEADLINE_MAX_MS,
+                             .may_be_off = true,
+                             .settable_action = true,
+                             .default_action = CLOSE_RST,
+                             .reason = REASON_HALF_CLOSE,
+                             .spares_delivery = true,
+                             .armed = half_closed,
+                             .since = since_window},
+    [DEADLINE_HALF_CLOSE_MAX] = {.name = "half_close_max",
+                                 .runs_while = "one half has ended, progress or not",
+                                 .at_expiry = "RST to both",
+                                 .default_ms = DEADLINE_OFF,
+                                 .min_ms = 0,
+                                 .max_ms = DEADLINE_MAX_MS,
+                                 .may_be_off = true,
+                                 .settable_action = true,
+                                 .default_action = CLOSE_RST,
+                                 .reason = REASON_HALF_CLOSE_MAX,
+                                 .armed = half_closed,
+                                 .since = since_half_closed},
+    [DEADLINE_WRITE_STALL] = {.name = "write_stall",
+                              .runs_while = "a half holds bytes and its sink takes none",
+                              .at_expiry = "RST to both",
+                              .default_ms = 60000,
+                              .min_ms = 1,
+                              .max_ms = DEADLINE_MAX_MS,
+                              .may_be_off = true,
+                              .settable_action = true,
+                              .default_action = CLOSE_RST,
+                              .reason = REASON_WRITE_STALL,
+                              .armed = any_held,
+                              .since = since_stalled},
+    [DEADLINE_LIFETIME] = {.name = "lifetime",
+                           .runs_while = "always",
+                           .at_expiry = "FIN to both once at rest; RST to both after `grace`",
+                           .default_ms = DEADLINE_OFF,
+                           .min_ms = 1,
+                           .max_ms = DEADLINE_MAX_MS,
+                           .may_be_off = true,
+                           .settable_action = true,
+                           .default_action = CLOSE_FIN,
+                           .reason = REASON_LIFETIME,
+                           .armed = not_yet_ending,
+                           .since = since_accepted},
+    [DEADLINE_DRAIN] = {.name = "drain",
+                        .runs_while = "the proxy is shutting down",
+                        .at_expiry = "RST to both",
+                        .default_ms = 30000,
+                        .min_ms = 0,
+                        .max_ms = DEADLINE_MAX_MS,
+                        .may_be_off = true,
+                        .default_action = CLOSE_RST,
+                        .reason = REASON_DRAIN,
+                        .armed = draining,
+                        .since = since_drain},
+    [DEADLINE_GRACE] = {.name = "grace",
+                        .runs_while = "FIN was sent to both and a peer has not sent its own",
+                        .at_expiry = "RST to whoever did not close",
+                        .default_ms = 5000,
+                        .min_ms = 0,
+                        .max_ms = DEADLINE_MAX_MS,
+                        .may_be_off = false,
+                        .default_action = CLOSE_RST,
+                        .reason = REASON_NONE, /* keeps the reason for which it began */
+                        .spares_delivery = true,
+                        .armed = in_grace,
+                        .since = since_grace},
+};
+
+const struct deadline *deadline_row(enum deadline_id id)
+{
+    assert(id < DEADLINE_COUNT);
+    return &rows[id];
+}
+
+void deadlines_default(struct deadlines *deadlines)
+{
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
+        deadlines->after_ms[id] = rows[id].default_ms;
+        for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+            deadlines->action[id][leg] = rows[id].default_action;
+    }
+    deadlines->half_close_rate = DEADLINE_HALF_CLOSE_RATE_DEFAULT;
+}
+
+uint64_t deadline_add(uint64_t since_ms, uint64_t after_ms)
+{
+    uint64_t due;
+    if (after_ms == DEADLINE_OFF || __builtin_add_overflow(since_ms, after_ms, &due))
+        return DEADLINE_OFF;
+    return due;
+}

@@ -1,0 +1,547 @@
+#include "reaper/policy/pair.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+/* A session that was told to end is at rest when nothing has moved for this long and nobody is owed bytes. */
+#define REST_MS UINT64_C(1000)
+
+/* How often a pair that only waits for acknowledgements is looked at again. */
+#define RECHECK_MS UINT64_C(50)
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t min_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static pair_actions do_leg(unsigned action, enum leg leg)
+{
+    return (pair_actions)action << leg;
+}
+
+/* ---- what a pair looks like
+ * -------------------------------------------------------------------------------- */
+
+static bool half_ended(const struct half_track *h)
+{
+    return h->fin_in && h->fin_out;
+}
+
+bool pair_half_closed(const struct pair *pair)
+{
+    return half_ended(&pair->half[HALF_REQUEST]) != half_ended(&pair->half[HALF_RESPONSE]);
+}
+
+uint64_t pair_half_progress_ms(const struct pair *pair, enum half half)
+{
+    const struct half_track *h = &pair->half[half];
+    uint64_t moved_ms = h->unacked_bytes > 0 ? h->acked_ms : max_of(h->written_ms, h->acked_ms);
+    return max_of(moved_ms, pair->opened_ms);
+}
+
+static uint64_t progress_ms(const struct pair *pair)
+{
+    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
+}
+
+static uint64_t acked_bytes(const struct pair *pair)
+{
+    return pair->half[HALF_REQUEST].acked_bytes + pair->half[HALF_RESPONSE].acked_bytes;
+}
+
+/* Nothing more is to be done with the leg: its FIN came and ours is out. */
+static bool leg_done(const struct pair *pair, enum leg leg)
+{
+    return pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out;
+}
+
+/* A FIN of our making would look to this leg's peer like the end of what it was waiting for. */
+static bool leg_fooled_by_fin(const struct pair *pair, enum leg leg)
+{
+    return pair->half[half_to(leg)].held || (leg == LEG_CLIENT && pair->owed);
+}
+
+static bool at_rest(const struct pair *pair, uint64_t now_ms)
+{
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        if (pair->half[half].held || pair->half[half].unacked_bytes > 0)
+            return false;
+    return !pair->owed && now_ms >= progress_ms(pair) + REST_MS;
+}
+
+/* ---- changes: the only places that set a phase, a leg's end or a half's FIN
+ * --------------------------------- */
+
+static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
+{
+    pair->phase = (uint8_t)phase;
+    pair->ending_ms = now_ms;
+    if (phase == PAIR_CLOSING) {
+        pair->window_ms = now_ms;
+        pair->window_bytes = acked_bytes(pair);
+    }
+}
+
+static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, unsigned action)
+{
+    struct half_track *to = &pair->half[half_to(leg)];
+    assert(pair->up[leg]);
+    pair->up[leg] = false;
+    pair->leg_end[leg] = (uint8_t)end;
+    pair->half[half_from(leg)].fin_in = true;
+    to->fin_out = true;
+    to->held = false;
+    to->unacked_bytes = 0;
+    return do_leg(action, leg);
+}
+
+/* Takes down what is still up: in order where both FINs were exchanged, else by RST. */
+static pair_actions end(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    pair_actions actions = PAIR_DO_END;
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        if (!pair->up[leg])
+            continue;
+        actions |= leg_done(pair, leg) ? leg_down(pair, leg, LEG_END_FIN, PAIR_DO_CLOSE)
+                                       : leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
+    }
+    if (pair->phase == PAIR_CONNECTING) /* the attempt under way, if any, is given up */
+        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
+    pair->reason = (uint8_t)reason;
+    set_phase(pair, PAIR_ENDED, now_ms);
+    return actions;
+}
+
+static pair_actions end_if_done(struct pair *pair, uint64_t now_ms)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (pair->up[leg] && !leg_done(pair, leg))
+            return 0;
+    return end(pair, pair->reason, now_ms);
+}
+
+static pair_actions send_fin(struct pair *pair, enum leg leg)
+{
+    struct half_track *h = &pair->half[half_to(leg)];
+    assert(!h->held);
+    if (h->fin_out)
+        return 0;
+    h->fin_out = true;
+    return do_leg(PAIR_DO_FIN, leg);
+}
+
+static pair_actions begin_closing(struct pair *pair, enum reason reason, const enum close_action action[],
+                                  uint64_t now_ms)
+{
+    pair_actions actions = 0;
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        if (!pair->up[leg])
+            continue;
+        if (action[leg] == CLOSE_RST || leg_fooled_by_fin(pair, leg))
+            actions |= leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
+        else
+            actions |= send_fin(pair, leg);
+    }
+    pair->reason = (uint8_t)reason;
+    set_phase(pair, PAIR_CLOSING, now_ms);
+    return actions | end_if_done(pair, now_ms);
+}
+
+/* The half's source has ended and nothing is held: its FIN goes out. */
+static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    pair_actions actions = send_fin(pair, half_sink(half));
+    if (half_ended(&pair->half[half_other(half)]))
+        return actions | end(pair, REASON_CLOSED, now_ms);
+    pair->half_closed_ms = now_ms;
+    pair->window_ms = now_ms;
+    pair->window_bytes = acked_bytes(pair);
+    return actions;
+}
+
+/* ---- events
+ * ------------------------------------------------------------------------------------------------ */
+
+static void begin_ending(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    pair->reason = (uint8_t)reason;
+    set_phase(pair, PAIR_ENDING, now_ms);
+}
+
+static pair_actions on_connected(struct pair *pair, uint64_t now_ms)
+{
+    assert(pair->phase == PAIR_CONNECTING);
+    pair->up[LEG_BACKEND] = true;
+    pair->opened_ms = now_ms;
+    set_phase(pair, PAIR_OPEN, now_ms);
+    if (pair->draining)
+        begin_ending(pair, REASON_DRAIN, now_ms);
+    return 0;
+}
+
+static pair_actions next_server(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    assert(pair->phase == PAIR_CONNECTING);
+    if (pair->servers_left == 0)
+        return end(pair, reason, now_ms);
+    pair->servers_left--;
+    pair->attempt_ms = now_ms;
+    return PAIR_DO_CONNECT;
+}
+
+static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half];
+    assert(pair->phase != PAIR_CONNECTING && pair->up[half_source(half)] && !h->fin_in);
+    h->fin_in = true;
+    if (!pair->has_first_fin) {
+        pair->has_first_fin = true;
+        pair->first_fin = (uint8_t)half_source(half);
+    }
+    switch ((enum pair_phase)pair->phase) {
+    case PAIR_CLOSING:
+        return end_if_done(pair, now_ms);
+    case PAIR_RESETTING: /* the surviving leg's; what it waits for is still being delivered */
+        return 0;
+    default:
+        return h->held ? 0 : relay_fin(pair, half, now_ms);
+    }
+}
+
+static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half];
+    assert(!h->held && !h->fin_out && !h->fin_in);
+    h->held = true;
+    h->held_since_ms = now_ms;
+    return 0;
+}
+
+/* In RESETTING: ends once everything that the reset leg sent has been delivered. */
+static pair_actions end_if_delivered(struct pair *pair, uint64_t now_ms)
+{
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        if (pair->half[half].held || pair->half[half].unacked_bytes > 0)
+            return 0;
+    return end(pair, pair->reason, now_ms);
+}
+
+static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half];
+    assert(h->held);
+    h->held = false;
+    if (pair->phase == PAIR_RESETTING)
+        return end_if_delivered(pair, now_ms);
+    return h->fin_in ? relay_fin(pair, half, now_ms) : 0;
+}
+
+/* A peer that was sent our FIN went on sending: it has to learn that those bytes are lost, and so has the one
+ * that would have read them. */
+static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    enum leg sink = half_sink(half);
+    assert(pair->half[half].fin_out);
+    if (pair->phase != PAIR_CLOSING || !pair->up[sink] || leg_done(pair, sink))
+        return 0;
+    return leg_down(pair, sink, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
+}
+
+static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason, uint64_t now_ms)
+{
+    enum leg other = leg_other(leg);
+    bool sent_all = half_ended(&pair->half[half_from(leg)]);
+    pair_actions actions = leg_down(pair, leg, LEG_END_RESET, PAIR_DO_CLOSE);
+
+    switch ((enum pair_phase)pair->phase) {
+    case PAIR_CONNECTING:
+        return actions | end(pair, reason, now_ms);
+    case PAIR_CLOSING:
+        return actions | end_if_done(pair, now_ms);
+    case PAIR_RESETTING:
+        return actions | end(pair, pair->reason, now_ms);
+    default:
+        break;
+    }
+    pair->reason = (uint8_t)reason;
+    if (sent_all && other == LEG_CLIENT) {
+        /* The client has its whole answer, FIN included: it is left to close by itself, for a RST could take
+         * the answer out of its hands (RFC 9112, 9.6). A backend in this place is producing what nobody will
+         * read. */
+        set_phase(pair, PAIR_CLOSING, now_ms);
+        return actions | end_if_done(pair, now_ms);
+    }
+    set_phase(pair, PAIR_RESETTING, now_ms);
+    return actions | end_if_delivered(pair, now_ms);
+}
+
+static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
+{
+    if (pair->draining)
+        return 0;
+    pair->draining = true;
+    pair->drain_ms = now_ms;
+    if (pair->phase == PAIR_OPEN)
+        begin_ending(pair, REASON_DRAIN, now_ms);
+    return 0;
+}
+
+/* ---- time
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Until when a deadline that spares deliveries waits for acknowledgements. */
+static uint64_t delivery_ms(const struct pair *pair)
+{
+    uint64_t until = 0;
+    for (enum half half = 0; half < HALF_COUNT; half++) {
+        const struct half_track *h = &pair->half[half];
+        if (h->unacked_bytes > 0)
+            until = max_of(until, max_of(h->unacked_since_ms, h->acked_ms) + DELIVERY_MS);
+    }
+    return until;
+}
+
+static uint64_t due_ms(const struct pair *pair, enum deadline_id id)
+{
+    const struct deadline *row = deadline_row(id);
+    if (!row->armed(pair))
+        return DEADLINE_OFF;
+    uint64_t due = deadline_add(row->since(pair), pair->deadlines->after_ms[id]);
+    return row->spares_delivery && due != DEADLINE_OFF ? max_of(due, delivery_ms(pair)) : due;
+}
+
+static enum deadline_id earliest(const struct pair *pair, uint64_t *due)
+{
+    enum deadline_id first = DEADLINE_COUNT;
+    *due = DEADLINE_OFF;
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
+        uint64_t at = due_ms(pair, id);
+        if (at < *due) {
+            *due = at;
+            first = id;
+        }
+    }
+    return first;
+}
+
+static bool waits_for_delivery(const struct pair *pair, uint64_t now_ms)
+{
+    if (pair->phase == PAIR_RESETTING)
+        return true;
+    return delivery_ms(pair) > now_ms && pair_half_closed(pair) &&
+           deadline_add(pair->window_ms, pair->deadlines->after_ms[DEADLINE_HALF_CLOSE]) <= now_ms;
+}
+
+uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
+{
+    uint64_t due;
+    earliest(pair, &due);
+    if (pair->phase == PAIR_ENDING)
+        due = min_of(due, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
+    else if (pair->phase != PAIR_ENDED && waits_for_delivery(pair, now_ms))
+        due = min_of(due, now_ms + RECHECK_MS);
+    return due;
+}
+
+/* The bytes that one window of half_close or grace must see acknowledged to count as progress: one at least,
+ * so that a rate of 0 means "any". */
+static uint64_t window_needs(const struct pair *pair, uint64_t after_ms)
+{
+    uint64_t rate = pair->deadlines->half_close_rate;
+    uint64_t needs;
+    if (__builtin_mul_overflow(rate, after_ms, &needs))
+        return UINT64_MAX;
+    return max_of(needs / 1000, 1);
+}
+
+/* Whether the window that has just run out saw enough: then the next one begins at the last progress, so that
+ * silence is counted from the last byte and not from when it was looked at. */
+static bool window_moves_on(struct pair *pair, enum deadline_id id)
+{
+    uint64_t moved = acked_bytes(pair) - pair->window_bytes;
+    if (moved < window_needs(pair, pair->deadlines->after_ms[id]))
+        return false;
+    pair->window_ms = max_of(pair->window_ms, progress_ms(pair));
+    pair->window_bytes = acked_bytes(pair);
+    return true;
+}
+
+/* The half that is still open moved within the window, if not enough. */
+static bool trickled(const struct pair *pair)
+{
+    enum half open = half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
+    return pair->half[open].written_ms > pair->window_ms;
+}
+
+static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    const enum close_action *action = pair->deadlines->action[id];
+    enum reason reason = deadline_row(id)->reason;
+    switch (id) {
+    case DEADLINE_CONNECT:
+        return next_server(pair, reason, now_ms);
+    case DEADLINE_DRAIN:
+        return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms);
+    case DEADLINE_GRACE:
+        if (pair->phase == PAIR_CLOSING && window_moves_on(pair, id))
+            return 0;
+        return end(pair, pair->reason, now_ms);
+    case DEADLINE_LIFETIME:
+        if (pair->phase == PAIR_CONNECTING)
+            return end(pair, reason, now_ms);
+        begin_ending(pair, reason, now_ms);
+        return 0;
+    case DEADLINE_WRITE_STALL:
+        if (pair->phase == PAIR_RESETTING)
+            return end(pair, pair->reason, now_ms);
+        return begin_closing(pair, reason, action, now_ms);
+    case DEADLINE_HALF_CLOSE:
+        if (window_moves_on(pair, id))
+            return 0;
+        if (trickled(pair))
+            reason = REASON_HALF_CLOSE_RATE;
+        return begin_closing(pair, reason, action, now_ms);
+    default:
+        return begin_closing(pair, reason, action, now_ms);
+    }
+}
+
+static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
+{
+    uint64_t due;
+    enum deadline_id id = earliest(pair, &due);
+    if (due <= now_ms)
+        return fire(pair, id, now_ms);
+    if (pair->phase == PAIR_RESETTING)
+        return end_if_delivered(pair, now_ms);
+    if (pair->phase == PAIR_ENDING && at_rest(pair, now_ms)) {
+        enum deadline_id cause = pair->reason == REASON_LIFETIME ? DEADLINE_LIFETIME : DEADLINE_IDLE;
+        return begin_closing(pair, pair->reason, pair->deadlines->action[cause], now_ms);
+    }
+    return 0;
+}
+
+/* ---- the interface
+ * ----------------------------------------------------------------------------------------- */
+
+void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t servers_left, uint64_t now_ms)
+{
+    memset(pair, 0, sizeof *pair);
+    pair->deadlines = deadlines;
+    pair->phase = PAIR_CONNECTING;
+    pair->up[LEG_CLIENT] = true;
+    pair->servers_left = servers_left;
+    pair->accepted_ms = now_ms;
+    pair->attempt_ms = now_ms;
+}
+
+pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
+{
+    assert(pair->phase != PAIR_ENDED);
+    switch (input->event) {
+    case PAIR_EVENT_CONNECTED:
+        return on_connected(pair, now_ms);
+    case PAIR_EVENT_REFUSED:
+        return next_server(pair, input->reason, now_ms);
+    case PAIR_EVENT_FIN:
+        return on_fin(pair, input->half, now_ms);
+    case PAIR_EVENT_HELD:
+        return on_held(pair, input->half, now_ms);
+    case PAIR_EVENT_DRAINED:
+        return on_drained(pair, input->half, now_ms);
+    case PAIR_EVENT_DISCARDED:
+        return on_discarded(pair, input->half, now_ms);
+    case PAIR_EVENT_RESET:
+        return on_gone(pair, input->leg,
+                       input->leg == LEG_CLIENT ? REASON_CLIENT_RESET : REASON_BACKEND_RESET, now_ms);
+    case PAIR_EVENT_LOST:
+        return on_gone(pair, input->leg, input->leg == LEG_CLIENT ? REASON_CLIENT_LOST : REASON_BACKEND_LOST,
+                       now_ms);
+    case PAIR_EVENT_EXPIRED:
+        return on_expired(pair, now_ms);
+    case PAIR_EVENT_DRAIN:
+        return on_drain(pair, now_ms);
+    case PAIR_EVENT_ABORT:
+        return end(pair, input->reason, now_ms);
+    case PAIR_EVENT_COUNT:
+        break;
+    }
+    assert(!"an event of the table");
+    return 0;
+}
+
+void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
+                 uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half_to(leg)];
+    assert(pair->up[leg]);
+    uint64_t acked = h->written_bytes > unacked_bytes ? h->written_bytes - unacked_bytes : 0;
+    if (unacked_bytes > 0 && h->unacked_bytes == 0)
+        h->unacked_since_ms = now_ms;
+    h->unacked_bytes = unacked_bytes;
+    if (acked <= h->acked_bytes)
+        return;
+    h->acked_bytes = acked;
+    h->acked_ms = max_of(h->acked_ms, now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0);
+}
+
+const char *pair_phase_name(enum pair_phase phase)
+{
+    static const char *const names[PAIR_PHASE_COUNT] = {
+        [PAIR_CONNECTING] = "connecting", [PAIR_OPEN] = "open",       [PAIR_ENDING] = "ending",
+        [PAIR_RESETTING] = "resetting",   [PAIR_CLOSING] = "closing", [PAIR_ENDED] = "ended",
+    };
+    return names[phase];
+}
+
+const char *leg_end_name(enum leg_end leg_end)
+{
+    static const char *const names[LEG_END_COUNT] = {
+        [LEG_END_NONE] = "none",
+        [LEG_END_FIN] = "fin",
+        [LEG_END_RST] = "rst",
+        [LEG_END_RESET] = "reset",
+    };
+    return names[leg_end];
+}
+
+void pair_check(const struct pair *pair)
+{
+    assert(pair->phase < PAIR_PHASE_COUNT && pair->reason < REASON_COUNT);
+    for (enum half half = 0; half < HALF_COUNT; half++) {
+        const struct half_track *h = &pair->half[half];
+        assert(!(h->held && h->fin_out));
+        assert(h->acked_bytes <= h->written_bytes);
+    }
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        assert(!pair->up[leg] || pair->leg_end[leg] == LEG_END_NONE);
+    switch ((enum pair_phase)pair->phase) {
+    case PAIR_CONNECTING:
+        assert(pair->up[LEG_CLIENT] && !pair->up[LEG_BACKEND] && pair->reason == REASON_NONE);
+        break;
+    case PAIR_OPEN:
+        assert(pair->up[LEG_CLIENT] && pair->up[LEG_BACKEND] && pair->reason == REASON_NONE);
+        break;
+    case PAIR_ENDING:
+        assert(pair->up[LEG_CLIENT] && pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        break;
+    case PAIR_RESETTING:
+        assert(pair->up[LEG_CLIENT] != pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        break;
+    case PAIR_CLOSING:
+        assert(pair->up[LEG_CLIENT] || pair->up[LEG_BACKEND]);
+        assert(pair->half[HALF_REQUEST].fin_out && pair->half[HALF_RESPONSE].fin_out);
+        assert(pair->reason != REASON_NONE);
+        break;
+    case PAIR_ENDED:
+    case PAIR_PHASE_COUNT:
+        assert(!pair->up[LEG_CLIENT] && !pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        break;
+    }
+}

@@ -1,0 +1,173 @@
+#ifndef REAPER_POLICY_PAIR_H
+#define REAPER_POLICY_PAIR_H
+
+/* A session's two halves as one state machine: events and time in, actions out.
+ *
+ *   CONNECTING --connected--> OPEN --lifetime, drain--> ENDING     (relays until it comes to rest)
+ *        |                      |                          |
+ *        |                      |--- a leg was reset ------+--> RESETTING  (what that leg sent before is
+ * delivered) |                      |--- a deadline fired -----+--> CLOSING    (our FINs are out, `grace` for
+ * theirs)
+ *        +----------------------+--- both FINs relayed ----+--> ENDED
+ *
+ * Each half has two facts, `fin_in` (its source's FIN was read, or nothing can come any more) and `fin_out`
+ * (FIN was sent to its sink, or nothing can go out any more), which make its four states:
+ *
+ *             !fin_out    fin_out
+ *   !fin_in   OPEN        CUT        bytes that still come are discarded
+ *    fin_in   FLUSHING    ENDED      FLUSHING: bytes before the FIN are still held
+ *
+ * Invariants, checked by pair_check():
+ *   - No FIN passes a byte: fin_out is never set by a FIN while the half holds bytes.
+ *   - A leg that is owed bytes is never sent a FIN of our making; it gets RST (TEARDOWN.md 4.4).
+ *   - ENDED is final, has a reason, and leaves no leg up.
+ *
+ * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
+ * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
+ *
+ * What the caller reports:
+ *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
+ *   - pair_sample() for each leg that is up, before PAIR_EVENT_FIN, _DRAINED, _RESET, _LOST and _EXPIRED:
+ * what its peer's kernel has not acknowledged. Bytes in a send queue are not delivered, and RST would destroy
+ * them; so no deadline resets a leg whose peer still takes bytes.
+ *   - pair_step() for everything else. */
+
+#include "reaper/policy/deadline.h"
+#include "reaper/policy/half.h"
+#include "reaper/policy/reason.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pair_phase {
+    PAIR_CONNECTING,
+    PAIR_OPEN,
+    PAIR_ENDING,
+    PAIR_RESETTING,
+    PAIR_CLOSING,
+    PAIR_ENDED,
+    PAIR_PHASE_COUNT
+};
+
+enum pair_event {
+    PAIR_EVENT_CONNECTED, /* the backend leg is up */
+    PAIR_EVENT_REFUSED,   /* this attempt to connect failed; `reason` is given when it was the last */
+    PAIR_EVENT_FIN,       /* EOF was read from the source of `half` */
+    PAIR_EVENT_HELD,      /* `half` holds bytes that its sink did not take */
+    PAIR_EVENT_DRAINED,   /* `half` holds none any more */
+    PAIR_EVENT_DISCARDED, /* bytes of a CUT half were read and thrown away */
+    PAIR_EVENT_RESET,     /* `leg` was reset by its peer */
+    PAIR_EVENT_LOST,      /* the kernel gave up on the peer of `leg` */
+    PAIR_EVENT_EXPIRED,   /* the time last given by pair_next_ms() has come; harmless when early */
+    PAIR_EVENT_DRAIN,     /* end when at rest, within the `drain` deadline */
+    PAIR_EVENT_ABORT,     /* end at once, with `reason` */
+    PAIR_EVENT_COUNT
+};
+
+struct pair_input {
+    enum pair_event event;
+    enum half half;     /* FIN, HELD, DRAINED, DISCARDED */
+    enum leg leg;       /* RESET, LOST */
+    enum reason reason; /* REFUSED, ABORT */
+};
+
+/* What the caller does after a step, in this order. A set of bits; the leg ones by the functions below. */
+typedef uint32_t pair_actions;
+enum {
+    PAIR_DO_FIN = 1u << 0,     /* << leg: shutdown(SHUT_WR) */
+    PAIR_DO_RST = 1u << 2,     /* << leg: abort, SO_LINGER{1,0} and close */
+    PAIR_DO_CLOSE = 1u << 4,   /* << leg: close; both FINs have been seen, or the peer is gone */
+    PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
+    PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
+};
+
+/* How a leg ended. */
+enum leg_end {
+    LEG_END_NONE,  /* never connected, or still up */
+    LEG_END_FIN,   /* closed in order: FIN both ways */
+    LEG_END_RST,   /* we sent RST */
+    LEG_END_RESET, /* the peer reset it, or its kernel gave up on it */
+    LEG_END_COUNT
+};
+
+struct half_track {
+    bool fin_in, fin_out;
+    bool held;
+    uint64_t written_bytes;    /* taken by the sink's socket */
+    uint64_t written_ms;       /* when it last took some */
+    uint64_t held_since_ms;    /* when `held` became true */
+    uint64_t unacked_bytes;    /* of these, not acknowledged by the sink's kernel at the last sample */
+    uint64_t unacked_since_ms; /* the first sample in a row that found some */
+    uint64_t acked_bytes;      /* acknowledged at the last sample */
+    uint64_t acked_ms;         /* the last acknowledgement that advanced, as far as samples tell */
+};
+
+struct pair {
+    const struct deadlines *deadlines; /* borrowed; outlives the pair */
+    struct half_track half[HALF_COUNT];
+    bool up[LEG_COUNT];
+    bool owed;          /* the last bytes relayed went to the backend: the client may wait for an answer */
+    bool has_first_fin; /* a FIN came from a peer, */
+    bool draining;
+    uint8_t first_fin;          /* enum leg: from this one first */
+    uint8_t phase;              /* enum pair_phase */
+    uint8_t reason;             /* enum reason; in ENDING, RESETTING and CLOSING the one it will end with */
+    uint8_t leg_end[LEG_COUNT]; /* enum leg_end */
+    uint32_t servers_left;      /* not tried yet */
+
+    uint64_t accepted_ms;
+    uint64_t attempt_ms;     /* connecting to the present server since */
+    uint64_t opened_ms;      /* connected; 0 before */
+    uint64_t half_closed_ms; /* the first half ended; 0 before */
+    uint64_t ending_ms;      /* phase ENDING, RESETTING or CLOSING since */
+    uint64_t drain_ms;       /* draining since */
+
+    /* half_close and grace count over a window that is moved on only by enough acknowledged bytes. */
+    uint64_t window_ms, window_bytes;
+};
+
+/* Starts in CONNECTING with one attempt under way and `servers_left` more to try. */
+void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t servers_left, uint64_t now_ms);
+
+/* Takes an event. Total: every phase has an answer to every event; one that the caller could not have seen
+ * there (FIN before CONNECTED, anything after ENDED) is a programmer error and asserts. */
+pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms);
+
+/* When to report PAIR_EVENT_EXPIRED, or DEADLINE_OFF. Valid until the next step; progress only makes it
+ * later, so a timer set to it needs no change per byte. */
+uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
+
+/* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN
+ * counts as one byte), and how long ago its last acknowledgement came. Only for a leg that is up. */
+void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
+                 uint64_t now_ms);
+
+/* The sink of `half` took bytes. */
+static inline void pair_progress(struct pair *pair, enum half half, uint64_t bytes, uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half];
+    h->written_bytes += bytes;
+    h->written_ms = now_ms;
+    pair->owed = half == HALF_REQUEST;
+}
+
+/* Whether bytes from the source of `half` go nowhere: they are to be read and discarded. */
+static inline bool pair_discards(const struct pair *pair, enum half half)
+{
+    return pair->half[half].fin_out;
+}
+
+/* The last progress of the half, ms: bytes taken by the sink, unless its kernel owes acknowledgements for
+ * them; then the last of those (TEARDOWN.md 4.8: a write to a dead peer's send queue is no sign of life). */
+uint64_t pair_half_progress_ms(const struct pair *pair, enum half half);
+
+/* Exactly one half has ended. */
+bool pair_half_closed(const struct pair *pair);
+
+const char *pair_phase_name(enum pair_phase phase);
+const char *leg_end_name(enum leg_end end); /* "none", "fin", "rst", "reset" */
+
+/* Asserts the invariants above. For tests. */
+void pair_check(const struct pair *pair);
+
+#endif
