@@ -1,0 +1,94 @@
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+/* What a user has set, as plain data.
+ *
+ * A `struct conf` is made whole by conf_load() (conf/load.h) or not at all, is never changed afterwards, and
+ * may then be read by any thread. It owns all memory that it points to; conf_free() gives it back, on any
+ * thread, once nobody reads it. Nothing here opens a socket, resolves a name or knows where a value came
+ * from.
+ *
+ * Two rules hold for every value: a duration that is `off` is DEADLINE_OFF, a count or a rate that is `off`
+ * or `auto` is 0. */
+
+#include "reaper/policy/deadline.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum conf_mode { CONF_MODE_TCP };
+enum conf_balance { CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN, CONF_BALANCE_SOURCE };
+enum conf_log_format { CONF_LOG_LOGFMT, CONF_LOG_JSON };
+/* Each includes those before it. */
+enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
+
+/* A socket address, ready for bind() or connect(). */
+struct conf_address {
+    struct sockaddr_storage address;
+    socklen_t length; /* 0: none, only struct conf_server has that */
+};
+
+struct conf_listen {
+    char *text;                  /* normalised: "127.0.0.1:8080", "[::]:8080", "unix:/run/a.sock" */
+    struct conf_address address; /* AF_INET, AF_INET6 (meant for IPv6 only: set IPV6_V6ONLY) or AF_UNIX; a
+                                    port may be 0, then the kernel picks one */
+};
+
+struct conf_server {
+    char *text;                  /* as in logs: "127.0.0.1:9000", "db.internal:9000", "unix:/run/a.sock" */
+    struct conf_address address; /* length 0: `host` is a name that has to be resolved */
+    char *host;                  /* NULL unless it is a name */
+    uint16_t port;               /* host byte order; 0 for a unix path */
+};
+
+/* Socket options of one side's legs. */
+struct conf_tcp {
+    bool nodelay;
+    uint64_t
+        keepalive_ms; /* idle time before the first probe, whole seconds; DEADLINE_OFF: no SO_KEEPALIVE */
+    uint64_t user_timeout_ms; /* TCP_USER_TIMEOUT, fits int; DEADLINE_OFF: the kernel's own bound */
+};
+
+struct conf_frontend {
+    char *name; /* unique among frontends; letters, digits, '_', '-', '.' */
+    struct conf_listen *listen;
+    size_t listen_count; /* at least 1 */
+    enum conf_mode mode;
+    size_t backend;             /* index in conf.backends */
+    uint64_t max_connections;   /* 0: no limit */
+    struct deadlines deadlines; /* complete: the frontend's own over the defaults; DEADLINE_DRAIN included */
+    struct conf_tcp tcp;        /* of its client legs */
+};
+
+struct conf_backend {
+    char *name; /* unique among backends */
+    struct conf_server *servers;
+    size_t server_count; /* at least 1 */
+    enum conf_balance balance;
+    uint64_t resolve_interval_ms; /* DEADLINE_OFF: names are resolved once, at the start */
+    struct conf_tcp tcp;          /* of its backend legs */
+};
+
+struct conf_log {
+    enum conf_log_format format;
+    enum conf_log_level level;
+    char *target; /* "stderr", "stdout" or the absolute path of a file to append to */
+};
+
+struct conf {
+    uint64_t workers;  /* 0: one a core */
+    uint64_t drain_ms; /* DEADLINE_OFF: wait for the last session, however long */
+    struct conf_log log;
+    struct deadlines deadlines; /* the defaults of the frontends */
+    struct conf_frontend *frontends;
+    size_t frontend_count; /* at least 1 */
+    struct conf_backend *backends;
+    size_t backend_count; /* at least 1 */
+};
+
+/* Frees it and everything that it owns. NULL is fine. */
+void conf_free(struct conf *conf);
+
+#endif

@@ -1,0 +1,60 @@
+#ifndef CONF_LOAD_H
+#define CONF_LOAD_H
+
+/* From a file, flags, or both to a `struct conf`, entirely or not at all.
+ *
+ * Everything that can be set is a row of the option table (conf/option.h); this module walks a file against
+ * it, lays flags over it, and reports every error that it finds, not just the first. Main thread only, before
+ * workers run. It reads the named file and nothing else: no name is resolved, no socket opened.
+ *
+ *     struct conf_source source = {0};
+ *     struct argp_child children[] = {{conf_argp(), 0, NULL, 0}, {0}};
+ *     ... in the parent's parser: case ARGP_KEY_INIT: state->child_inputs[0] = &source;
+ *     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+ *
+ *     struct findings findings = {0};
+ *     struct conf *conf = NULL;
+ *     int error = conf_load(&source, &conf, &findings);
+ *     if (!error)
+ *         conf_warn(conf, &host, &findings);              (conf/warn.h)
+ *     findings_print(&findings, stderr);
+ *
+ * Which wins: a flag over the file, for every frontend, also over a frontend's own `deadlines:`; the file
+ * over the defaults. --listen and --backend make a configuration of their own with one frontend and one
+ * backend, both called `main`, and are refused beside -c. */
+
+#include "conf/conf.h"
+#include "conf/finding.h"
+
+#include <argp.h>
+
+struct option_row;
+
+struct conf_flag {
+    const struct option_row *option;
+    const char *text; /* points into argv */
+};
+
+/* Where a configuration comes from. Start with {0}; conf_source_free() at the end. */
+struct conf_source {
+    const char *file; /* NULL: flags only */
+    struct conf_flag *flags;
+    size_t flag_count;
+};
+
+/* The flags that set options: a child for the parsers of `run` and `check`. Its input is a struct
+ * conf_source. It takes -c/--config and, as keys, 0x1000 and up. Static storage, built at the first call. */
+const struct argp *conf_argp(void);
+
+/* 0 and a configuration in *out, or ERROR_CONFIG, -ENOMEM or -errno of reading the file, with *out NULL and
+ * at least one error in `findings` that says why. Never both. */
+int conf_load(const struct conf_source *source, struct conf **out, struct findings *findings);
+
+/* The same from bytes that were read already; `name` stands for the file in errors. */
+int conf_load_bytes(const char *name, const char *bytes, size_t size, const struct conf_source *flags,
+                    struct conf **out, struct findings *findings);
+
+/* Frees the flags, not the texts. */
+void conf_source_free(struct conf_source *source);
+
+#endif

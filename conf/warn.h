@@ -1,0 +1,24 @@
+#ifndef CONF_WARN_H
+#define CONF_WARN_H
+
+/* What is allowed but will surprise: settings that do not fit this host.
+ *
+ * The host's facts are a parameter, so that this can be tested; conf_host_read() gets them from the kernel.
+ * Any thread. Warnings never refuse a configuration. */
+
+#include "conf/conf.h"
+#include "conf/finding.h"
+
+struct conf_host {
+    uint64_t conntrack_close_wait_ms; /* nf_conntrack_tcp_timeout_close_wait */
+    uint64_t descriptors;             /* hard RLIMIT_NOFILE; UINT64_MAX: no limit */
+};
+
+/* What the kernel says. Without conntrack on this host its default of 60 s is assumed: the NAT or firewall
+ * that matters may be another machine. Never fails. */
+void conf_host_read(struct conf_host *host);
+
+/* Appends one warning for each thing that does not fit. */
+void conf_warn(const struct conf *conf, const struct conf_host *host, struct findings *findings);
+
+#endif
