@@ -1,0 +1,68 @@
+#ifndef PROXY_PLANE_BACKEND_H
+#define PROXY_PLANE_BACKEND_H
+
+/* The servers of one backend as one worker sees them: their addresses, which of them is next, and how many
+ * sessions of this worker each has. Names are resolved through libuv at the start and again at the configured
+ * interval; each address of a name is a target of its own. A name that can't be resolved keeps the addresses
+ * it had.
+ *
+ * A backend belongs to a worker; its thread only. Counts are the worker's own, so `leastconn` is exact with
+ * one worker and close to it with several. */
+
+#include "conf/conf.h"
+#include "proxy/plane/socket.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct worker;
+
+struct target {
+    struct conf_address address;
+    uint32_t sessions; /* of this worker */
+    bool retired;      /* no longer among the backend's; freed with its last session */
+    char text[SOCKET_TEXT];
+};
+
+/* The addresses of one configured server. */
+struct server {
+    struct backend *backend;
+    const struct conf_server *conf;
+    struct target **targets;
+    size_t target_count;
+    uv_getaddrinfo_t request;
+    bool resolving;
+    bool answered; /* once at least */
+};
+
+struct backend {
+    const struct conf_backend *conf;
+    struct worker *worker;
+    struct server *servers;
+    size_t waiting; /* servers that have not been resolved once */
+    bool ready;
+    size_t next; /* round robin */
+    uv_timer_t timer;
+};
+
+/* Starts resolving; worker_backend_ready() follows, at once if there is no name. 0 or a negative errno. */
+int backend_init(struct backend *backend, const struct conf_backend *conf, struct worker *worker);
+
+/* How many targets there are now. */
+size_t backend_targets(const struct backend *backend);
+
+/* The target for a new session of this client or, if `previous` just failed, the one behind it. Counted until
+ * backend_release(). NULL: there is none. */
+struct target *backend_pick(struct backend *backend, const union socket_address *client,
+                            const struct target *previous);
+void backend_release(struct target *target);
+
+/* Stops resolving; its handles close in the next turns of the loop. */
+void backend_close(struct backend *backend);
+
+/* After the loop has closed. */
+void backend_free(struct backend *backend);
+
+#endif

@@ -1,0 +1,141 @@
+#include "proxy/plane/listener.h"
+
+#include "proxy/plane/session.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Connections accepted before others get their turn. */
+enum { ACCEPTS_PER_TURN = 64 };
+
+static bool take_place(struct listener *listener)
+{
+    struct frontend *frontend = listener->frontend;
+    uint64_t max = frontend->conf->max_connections;
+    uint64_t before = atomic_fetch_add_explicit(&frontend->sessions, 1, memory_order_relaxed);
+    if ((max == 0 || before < max) && plane_admit(listener->worker->plane))
+        return true;
+    atomic_fetch_sub_explicit(&frontend->sessions, 1, memory_order_relaxed);
+    return false;
+}
+
+static void give_place_back(struct listener *listener)
+{
+    atomic_fetch_sub_explicit(&listener->frontend->sessions, 1, memory_order_relaxed);
+    plane_release(listener->worker->plane);
+}
+
+static void say(struct listener *listener, enum conf_log_level level, const char *message, const char *why)
+{
+    struct log_ring *log = listener->worker->log;
+    if (!log_wants(log, level))
+        return;
+    struct line line;
+    line_begin(&line, log_format(log), level, message);
+    line_text(&line, "frontend", listener->frontend->conf->name);
+    if (why)
+        line_text(&line, "reason", why);
+    log_line(log, line_end(&line));
+}
+
+static void pause_accepting(struct listener *listener, const char *why)
+{
+    if (!listener->paused)
+        say(listener, CONF_LOG_WARNING, "accept_paused", why);
+    listener->paused = true;
+    worker_set_alarm(listener->worker, &listener->retry, worker_now_ms(listener->worker) + LISTENER_RETRY_MS);
+}
+
+/* One connection. False when there is none, or none can be taken now. */
+static bool accept_one(struct listener *listener)
+{
+    union socket_address client;
+    if (!take_place(listener)) {
+        pause_accepting(listener, "limit");
+        return false;
+    }
+    int fd = socket_accept(listener->fd, &client);
+    if (fd == -EAGAIN) {
+        give_place_back(listener);
+        return false;
+    }
+    if (fd < 0) {
+        give_place_back(listener);
+        pause_accepting(listener, uv_err_name(fd));
+        return false;
+    }
+    if (listener->paused) {
+        listener->paused = false;
+        say(listener, CONF_LOG_INFO, "accept_resumed", NULL);
+    }
+    if (session_open(listener->worker, listener->frontend, fd, &client) < 0) {
+        socket_abort(fd);
+        give_place_back(listener);
+        pause_accepting(listener, "ENOMEM");
+        return false;
+    }
+    return true;
+}
+
+static void accept_some(struct listener *listener)
+{
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+        if (!accept_one(listener))
+            return;
+    worker_put_off(listener->worker, &listener->task);
+}
+
+static void on_ready(struct poller_source *source, uint32_t events)
+{
+    struct listener *listener = (struct listener *)((char *)source - offsetof(struct listener, source));
+    (void)events;
+    if (listener->fd >= 0 && !listener->task.queued)
+        accept_some(listener);
+}
+
+static void on_task(struct task *task)
+{
+    accept_some((struct listener *)((char *)task - offsetof(struct listener, task)));
+}
+
+static void on_retry(struct alarm *alarm)
+{
+    listener_resume((struct listener *)((char *)alarm - offsetof(struct listener, retry)));
+}
+
+void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd)
+{
+    *listener = (struct listener){.source.ready = on_ready,
+                                  .task.run = on_task,
+                                  .retry.ring = on_retry,
+                                  .worker = worker,
+                                  .frontend = frontend,
+                                  .fd = fd};
+}
+
+int listener_open(struct listener *listener)
+{
+    /* One unix listening socket is shared by all workers: wake one of them, not all. */
+    return poller_add(&listener->worker->poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
+}
+
+void listener_resume(struct listener *listener)
+{
+    if (listener->fd < 0 || !listener->paused || listener->task.queued)
+        return;
+    accept_some(listener);
+}
+
+void listener_close(struct listener *listener, bool accept_rest)
+{
+    if (listener->fd < 0)
+        return;
+    while (accept_rest && accept_one(listener))
+        ;
+    worker_forget(listener->worker, &listener->task);
+    worker_clear_alarm(listener->worker, &listener->retry);
+    close(listener->fd);
+    listener->fd = -1;
+}

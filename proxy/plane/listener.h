@@ -1,0 +1,36 @@
+#ifndef PROXY_PLANE_LISTENER_H
+#define PROXY_PLANE_LISTENER_H
+
+/* One listening socket of one worker: accepts, and knows when not to.
+ *
+ * Limits are checked before a connection is accepted, so that one that can't be served waits in the kernel's
+ * backlog and is not dropped: `max_connections`, the places that descriptors allow, and whatever accept4()
+ * reports (EMFILE, ENFILE, ENOBUFS, ENOMEM). A listener that had to stop tries again when a session of its
+ * worker ends and every LISTENER_RETRY_MS; in between it costs nothing. */
+
+#include "proxy/plane/worker.h"
+
+enum { LISTENER_RETRY_MS = 100 };
+
+struct listener {
+    struct poller_source source;
+    struct task task;
+    struct alarm retry;
+    struct worker *worker;
+    struct frontend *frontend;
+    int fd;
+    bool paused; /* had to stop; said so once */
+};
+
+void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd);
+
+/* Starts accepting. 0 or a negative errno. */
+int listener_open(struct listener *listener);
+
+/* Tries again if it had to stop. */
+void listener_resume(struct listener *listener);
+
+/* Closes; `accept_rest`: after accepting what the backlog holds, as far as limits allow. */
+void listener_close(struct listener *listener, bool accept_rest);
+
+#endif

@@ -1,0 +1,273 @@
+#include "proxy/plane/plane.h"
+
+#include "proxy/plane/socket.h"
+#include "proxy/plane/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Descriptors kept for what is not a session: loops, logs, listeners' own, name resolution. */
+enum { DESCRIPTORS_RESERVED = 64 };
+
+struct plane {
+    const struct conf *conf;
+    struct log *log;
+    uv_async_t *stopped;
+    struct frontend *frontends;
+    struct conf_address *addresses; /* as bound, in the order of the configuration */
+    size_t address_count;
+    int *listen_fds; /* [worker][address]; -1: not open, or a worker's own */
+    struct worker *workers;
+    unsigned worker_count;
+    unsigned started;
+    _Atomic unsigned running;
+    _Atomic uint64_t sessions;
+    uint64_t sessions_max;
+};
+
+/* ---- limits
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Every session needs two descriptors. Raises the soft limit to the hard one first. */
+static uint64_t sessions_allowed(unsigned workers, size_t listeners)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return UINT64_MAX;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    uint64_t reserved = DESCRIPTORS_RESERVED + workers * (listeners + 8);
+    return limit.rlim_cur > reserved + 2 ? (limit.rlim_cur - reserved) / 2 : 1;
+}
+
+bool plane_admit(struct plane *plane)
+{
+    uint64_t before = atomic_fetch_add_explicit(&plane->sessions, 1, memory_order_relaxed);
+    if (before < plane->sessions_max)
+        return true;
+    plane_release(plane);
+    return false;
+}
+
+void plane_release(struct plane *plane)
+{
+    atomic_fetch_sub_explicit(&plane->sessions, 1, memory_order_relaxed);
+}
+
+/* ---- listening
+ * ----------------------------------------------------------------------------------------------- */
+
+static int *listen_fd(struct plane *plane, unsigned worker, size_t address)
+{
+    return &plane->listen_fds[worker * plane->address_count + address];
+}
+
+/* One socket a worker for an internet address, one for all for a unix path. */
+static int open_listeners(struct plane *plane, const struct conf_frontend *frontend, size_t listen, size_t at)
+{
+    struct conf_address *address = &plane->addresses[at];
+    *address = frontend->listen[listen].address;
+    for (unsigned w = 0; w < plane->worker_count; w++) {
+        bool copy = w > 0 && address->address.ss_family == AF_UNIX;
+        int fd = copy ? dup(*listen_fd(plane, 0, at))
+                      : socket_listen(address, &frontend->tcp, plane->worker_count > 1);
+        if (fd < 0)
+            return copy ? -errno : fd;
+        *listen_fd(plane, w, at) = fd;
+        int error = address->address.ss_family == AF_UNIX ? 0 : socket_bound(fd, address);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int open_all(struct plane *plane, const char **where)
+{
+    size_t at = 0;
+    for (size_t f = 0; f < plane->conf->frontend_count; f++) {
+        const struct conf_frontend *frontend = &plane->conf->frontends[f];
+        for (size_t l = 0; l < frontend->listen_count; l++, at++) {
+            *where = frontend->listen[l].text;
+            int error = open_listeners(plane, frontend, l, at);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------- */
+
+static unsigned workers_wanted(const struct conf *conf)
+{
+    return conf->workers > 0 ? (unsigned)conf->workers : uv_available_parallelism();
+}
+
+static int allocate(struct plane *plane)
+{
+    const struct conf *conf = plane->conf;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        plane->address_count += conf->frontends[f].listen_count;
+    plane->frontends = calloc(conf->frontend_count, sizeof *plane->frontends);
+    plane->addresses = calloc(plane->address_count, sizeof *plane->addresses);
+    plane->listen_fds = calloc(plane->worker_count * plane->address_count, sizeof *plane->listen_fds);
+    plane->workers = calloc(plane->worker_count, sizeof *plane->workers);
+    if (!plane->frontends || !plane->addresses || !plane->listen_fds || !plane->workers)
+        return -ENOMEM;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        plane->frontends[f].conf = &conf->frontends[f];
+    for (size_t i = 0; i < plane->worker_count * plane->address_count; i++)
+        plane->listen_fds[i] = -1;
+    return 0;
+}
+
+static int start_workers(struct plane *plane)
+{
+    for (unsigned w = 0; w < plane->worker_count; w++) {
+        struct worker *worker = &plane->workers[w];
+        int error = worker_init(worker, plane, w, listen_fd(plane, w, 0));
+        if (error)
+            return error;
+        for (size_t a = 0; a < plane->address_count; a++)
+            *listen_fd(plane, w, a) = -1;
+        atomic_fetch_add(&plane->running, 1);
+        error = worker_start(worker);
+        if (error) {
+            atomic_fetch_sub(&plane->running, 1);
+            worker_free(worker);
+            return error;
+        }
+        plane->started++;
+    }
+    return 0;
+}
+
+int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, struct plane **out,
+                const char **where)
+{
+    struct plane *plane = calloc(1, sizeof *plane);
+    *where = "memory";
+    if (!plane)
+        return -ENOMEM;
+    plane->conf = conf;
+    plane->log = log;
+    plane->stopped = stopped;
+    plane->worker_count = workers_wanted(conf);
+    (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
+    int error = allocate(plane);
+    if (!error) {
+        plane->sessions_max = sessions_allowed(plane->worker_count, plane->address_count);
+        error = open_all(plane, where);
+    }
+    if (!error) {
+        *where = "worker";
+        error = start_workers(plane);
+    }
+    if (error) {
+        plane_abort(plane);
+        plane_free(plane);
+        return error;
+    }
+    *out = plane;
+    return 0;
+}
+
+static void set_mode(struct plane *plane, enum worker_mode mode)
+{
+    for (unsigned w = 0; w < plane->started; w++)
+        if (atomic_load(&plane->running) > 0)
+            worker_set_mode(&plane->workers[w], mode);
+}
+
+void plane_drain(struct plane *plane)
+{
+    set_mode(plane, WORKER_DRAINING);
+}
+
+void plane_abort(struct plane *plane)
+{
+    set_mode(plane, WORKER_ABORTING);
+}
+
+bool plane_running(const struct plane *plane)
+{
+    return atomic_load(&plane->running) > 0;
+}
+
+void plane_worker_stopped(struct plane *plane)
+{
+    atomic_fetch_sub(&plane->running, 1);
+    if (plane->stopped)
+        uv_async_send(plane->stopped);
+}
+
+static void unlink_sockets(struct plane *plane)
+{
+    for (size_t a = 0; a < plane->address_count; a++)
+        if (plane->addresses[a].address.ss_family == AF_UNIX)
+            unlink(((const struct sockaddr_un *)&plane->addresses[a].address)->sun_path);
+}
+
+void plane_free(struct plane *plane)
+{
+    for (unsigned w = 0; w < plane->started; w++) {
+        uv_thread_join(&plane->workers[w].thread);
+        worker_free(&plane->workers[w]);
+    }
+    if (plane->started > 0)
+        unlink_sockets(plane);
+    for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
+        if (plane->listen_fds[i] >= 0)
+            close(plane->listen_fds[i]);
+    free(plane->listen_fds);
+    free(plane->addresses);
+    free(plane->frontends);
+    free(plane->workers);
+    free(plane);
+}
+
+/* ---- what it knows
+ * --------------------------------------------------------------------------------------------- */
+
+const struct conf_address *plane_address(const struct plane *plane, size_t frontend, size_t listen)
+{
+    size_t at = listen;
+    for (size_t f = 0; f < frontend; f++)
+        at += plane->conf->frontends[f].listen_count;
+    assert(at < plane->address_count);
+    return &plane->addresses[at];
+}
+
+const struct counters *plane_counters(const struct plane *plane, unsigned worker)
+{
+    return worker < plane->started ? &plane->workers[worker].counters : NULL;
+}
+
+const struct conf *plane_conf(const struct plane *plane)
+{
+    return plane->conf;
+}
+
+struct frontend *plane_frontend(struct plane *plane, size_t index)
+{
+    return &plane->frontends[index];
+}
+
+struct log *plane_log(struct plane *plane)
+{
+    return plane->log;
+}
+
+unsigned plane_worker_count(const struct plane *plane)
+{
+    return plane->worker_count;
+}

@@ -1,0 +1,58 @@
+#ifndef PROXY_PLANE_PLANE_H
+#define PROXY_PLANE_PLANE_H
+
+/* The data plane: listeners and workers made from a configuration.
+ *
+ * The caller owns the configuration and the log, which outlive the plane. plane_start() returns once every
+ * address is bound; the workers are threads of their own. All calls come from one thread, the caller's. */
+
+#include "conf/conf.h"
+#include "proxy/watch/counters.h"
+#include "proxy/watch/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+struct plane;
+struct worker;
+
+/* 0 or a negative error, and then *where names the address or the thing that failed (static or the
+ * configuration's). `stopped` is sent, from a worker's thread, each time a worker has ended; it may be NULL.
+ */
+int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, struct plane **out,
+                const char **where);
+
+/* The address that a frontend's listener was bound to, with the port that the kernel chose. */
+const struct conf_address *plane_address(const struct plane *plane, size_t frontend, size_t listen);
+
+/* Stop accepting and end sessions when they come to rest, within the `drain` deadline. */
+void plane_drain(struct plane *plane);
+
+/* End every session at once. */
+void plane_abort(struct plane *plane);
+
+/* Whether a worker still runs. */
+bool plane_running(const struct plane *plane);
+
+/* The counters of one worker, NULL behind the last. */
+const struct counters *plane_counters(const struct plane *plane, unsigned worker);
+
+/* Waits for the workers and frees everything. After plane_drain() or plane_abort(). */
+void plane_free(struct plane *plane);
+
+/* For workers. */
+
+const struct conf *plane_conf(const struct plane *plane);
+struct frontend *plane_frontend(struct plane *plane, size_t index);
+struct log *plane_log(struct plane *plane);
+unsigned plane_worker_count(const struct plane *plane);
+
+/* Takes a place for one session among all that descriptors allow; false: there is none. Any thread. */
+bool plane_admit(struct plane *plane);
+void plane_release(struct plane *plane);
+
+/* The worker's last word on its own thread. */
+void plane_worker_stopped(struct plane *plane);
+
+#endif

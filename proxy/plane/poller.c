@@ -1,0 +1,59 @@
+#include "proxy/plane/poller.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Events taken from the kernel at once. */
+enum { BATCH = 256 };
+
+static void on_readable(uv_poll_t *handle, int status, int events)
+{
+    struct poller *poller = handle->data;
+    struct epoll_event batch[BATCH];
+    (void)status; /* an epoll descriptor reports no errors */
+    (void)events;
+    int count = epoll_wait(poller->fd, batch, BATCH, 0);
+    assert(count >= 0 || errno == EINTR);
+    for (int i = 0; i < count; i++) {
+        struct poller_source *source = batch[i].data.ptr;
+        source->ready(source, batch[i].events);
+    }
+    poller->settle(poller->context);
+}
+
+int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context)
+{
+    poller->settle = settle;
+    poller->context = context;
+    poller->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poller->fd < 0)
+        return -errno;
+    int error = uv_poll_init(loop, &poller->handle, poller->fd);
+    if (!error) {
+        poller->handle.data = poller;
+        error = uv_poll_start(&poller->handle, UV_READABLE, on_readable);
+    }
+    if (error)
+        close(poller->fd);
+    return error;
+}
+
+int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source)
+{
+    struct epoll_event event = {.events = events | EPOLLET, .data.ptr = source};
+    return epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct poller *poller = handle->data;
+    close(poller->fd);
+    poller->fd = -1;
+}
+
+void poller_close(struct poller *poller)
+{
+    uv_close((uv_handle_t *)&poller->handle, on_closed);
+}

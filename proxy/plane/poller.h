@@ -1,0 +1,40 @@
+#ifndef PROXY_PLANE_POLLER_H
+#define PROXY_PLANE_POLLER_H
+
+/* A worker's own epoll set behind one uv_poll_t.
+ *
+ * Every socket is registered once, edge-triggered, for everything it may ever be asked for, and leaves the
+ * set by being closed: no system call per change of interest, and HUP and ERR are seen even when nobody reads
+ * (libuv's own handles miss those, TEARDOWN.md 3). Edges are remembered by whoever owns the source. Figures
+ * for and against a uv_poll_t per socket are in bench/README.md.
+ *
+ * One poller a worker thread. A source belongs to the caller. After its descriptor was closed an event of the
+ * batch being delivered may still reach it, so its memory must live until `settle` is called. */
+
+#include <stdint.h>
+#include <uv.h>
+
+struct poller_source {
+    /* Called on the worker's thread with EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR as they came.
+     */
+    void (*ready)(struct poller_source *source, uint32_t events);
+};
+
+struct poller {
+    uv_poll_t handle;
+    int fd;
+    void (*settle)(void *context); /* called after each batch of events */
+    void *context;
+};
+
+/* 0 or a negative errno. The loop is borrowed. */
+int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context);
+
+/* Registers the descriptor for `events` (EPOLLET is added). 0, -ENOMEM or -ENOSPC. */
+int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source);
+
+/* Leaves the loop; sources are not told. The poller must stay in place until the loop has been run once more.
+ */
+void poller_close(struct poller *poller);
+
+#endif

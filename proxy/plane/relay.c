@@ -1,0 +1,222 @@
+#include "proxy/plane/relay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* So many full reads in a row make a half bulk; a splice that moves less than a full read ends that. */
+enum { BULK_READS = 4 };
+
+bool relay_holds(const struct relay *relay)
+{
+    return relay->held != NULL || (relay->pipe && relay->pipe->bytes > 0);
+}
+
+static void release_pipe(struct relay *relay, struct relay_tools *tools)
+{
+    pipe_return(&tools->pipes, relay->pipe);
+    relay->pipe = NULL;
+    relay->full_reads = 0;
+}
+
+void relay_free(struct relay *relay, struct relay_tools *tools)
+{
+    free(relay->held);
+    relay->held = NULL;
+    if (relay->pipe)
+        release_pipe(relay, tools);
+}
+
+static bool is_transient(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+static void leg_broke(struct relay_leg *leg, int error)
+{
+    /* The first error is the cause; what follows (EPIPE, then EOF) are echoes. */
+    if (!leg->broken)
+        leg->error = -error;
+    leg->broken = true;
+    leg->ending = true;
+    leg->readable = true;
+}
+
+/* A read came back with `n` bytes of `wanted`, or errno. Returns the event if there is one, else
+ * RELAY_BLOCKED when nothing was read and RELAY_MORE when something was. */
+static enum relay_event after_read(struct relay_leg *source, ssize_t n, size_t wanted)
+{
+    if (n > 0) {
+        /* epoll(7): a short read of a stream has emptied it, and the next byte makes a new edge. */
+        if ((size_t)n < wanted && !source->ending)
+            source->readable = false;
+        return RELAY_MORE;
+    }
+    if (n < 0 && is_transient(errno)) {
+        source->readable = errno == EINTR;
+        return errno == EINTR ? RELAY_MORE : RELAY_BLOCKED;
+    }
+    source->readable = false;
+    if (n < 0)
+        leg_broke(source, errno);
+    return source->broken ? RELAY_SOURCE_GONE : RELAY_FIN;
+}
+
+/* A write of `wanted` bytes came back with `n` or errno. Returns the bytes that were taken, or -1: the sink
+ * broke. */
+static ssize_t after_write(struct relay_leg *sink, ssize_t n, size_t wanted)
+{
+    if (n < 0 && !is_transient(errno)) {
+        leg_broke(sink, errno);
+        return -1;
+    }
+    if (n < 0 && errno == EINTR)
+        return 0;
+    if (n < (ssize_t)wanted)
+        sink->writable = false;
+    return n < 0 ? 0 : n;
+}
+
+static enum relay_event flush_held(struct relay *relay, struct relay_leg *sink, uint64_t *moved)
+{
+    while (sink->writable) {
+        size_t size = relay->held_size - relay->held_offset;
+        ssize_t n = send(sink->fd, relay->held + relay->held_offset, size, MSG_NOSIGNAL);
+        n = after_write(sink, n, size);
+        if (n < 0)
+            return RELAY_SINK_GONE;
+        *moved += (uint64_t)n;
+        relay->held_offset += (uint32_t)n;
+        if (relay->held_offset == relay->held_size) {
+            free(relay->held);
+            relay->held = NULL;
+            return RELAY_DRAINED;
+        }
+    }
+    return RELAY_BLOCKED;
+}
+
+/* Writes what is in the pipe. RELAY_DRAINED when it is empty. */
+static enum relay_event flush_pipe(struct relay *relay, struct relay_leg *sink, uint64_t *moved)
+{
+    struct pipe *pipe = relay->pipe;
+    while (pipe->bytes > 0 && sink->writable) {
+        ssize_t n =
+            splice(pipe->read_fd, NULL, sink->fd, NULL, pipe->bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        n = after_write(sink, n, pipe->bytes);
+        if (n < 0)
+            return RELAY_SINK_GONE;
+        *moved += (uint64_t)n;
+        pipe->bytes -= (size_t)n;
+    }
+    return pipe->bytes > 0 ? RELAY_BLOCKED : RELAY_DRAINED;
+}
+
+static enum relay_event discard(struct relay_tools *tools, struct relay_leg *source, uint64_t *budget)
+{
+    if (!source->readable)
+        return RELAY_BLOCKED;
+    if (*budget == 0)
+        return RELAY_MORE;
+    ssize_t n = recv(source->fd, tools->scratch, RELAY_SCRATCH, 0);
+    enum relay_event event = after_read(source, n, RELAY_SCRATCH);
+    if (n <= 0)
+        return event;
+    *budget -= (uint64_t)n < *budget ? (uint64_t)n : *budget;
+    return RELAY_DISCARDED;
+}
+
+/* Keeps what the sink left of the scratch buffer. */
+static enum relay_event hold(struct relay *relay, const char *bytes, size_t size)
+{
+    relay->held = malloc(size);
+    if (!relay->held)
+        return RELAY_NO_MEMORY;
+    memcpy(relay->held, bytes, size);
+    relay->held_offset = 0;
+    relay->held_size = (uint32_t)size;
+    return RELAY_HELD;
+}
+
+/* One read and its write. RELAY_MORE when both went well. */
+static enum relay_event copy(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                             struct relay_leg *sink, uint64_t *moved)
+{
+    ssize_t n = recv(source->fd, tools->scratch, RELAY_SCRATCH, 0);
+    enum relay_event event = after_read(source, n, RELAY_SCRATCH);
+    if (event != RELAY_MORE || n <= 0)
+        return event;
+    relay->full_reads = n == RELAY_SCRATCH ? relay->full_reads + 1 : 0;
+
+    ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, MSG_NOSIGNAL);
+    taken = after_write(sink, taken, (size_t)n);
+    if (taken < 0)
+        return RELAY_SINK_GONE;
+    *moved += (uint64_t)taken;
+    return taken == n ? RELAY_MORE : hold(relay, tools->scratch + taken, (size_t)(n - taken));
+}
+
+/* One fill of the pipe and its way out. RELAY_MORE when both went well. */
+static enum relay_event spliced(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                                struct relay_leg *sink, uint64_t *moved)
+{
+    struct pipe *pipe = relay->pipe;
+    ssize_t n = splice(source->fd, NULL, pipe->write_fd, NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    /* How full a pipe gets depends on how the bytes are cut into pages, so a short splice does not mean that
+     * the source is empty: only EAGAIN on an empty pipe does. */
+    enum relay_event event = after_read(source, n, 1);
+    if (event != RELAY_MORE || n < RELAY_SCRATCH) {
+        if (n <= 0)
+            release_pipe(relay, tools);
+        if (event != RELAY_MORE || n <= 0)
+            return event;
+    }
+    pipe->bytes = (size_t)n;
+    event = flush_pipe(relay, sink, moved);
+    if (event == RELAY_SINK_GONE)
+        return event;
+    if (event == RELAY_BLOCKED)
+        return RELAY_HELD;
+    if (n < RELAY_SCRATCH)
+        release_pipe(relay, tools);
+    return RELAY_MORE;
+}
+
+static enum relay_event flush(struct relay *relay, struct relay_leg *sink, uint64_t *moved)
+{
+    if (sink->broken)
+        return RELAY_BLOCKED;
+    return relay->held ? flush_held(relay, sink, moved) : flush_pipe(relay, sink, moved);
+}
+
+/* A worker that has no pipe to lend now is asked again only after as many reads as made the half bulk. */
+static void become_bulk(struct relay *relay, struct relay_tools *tools)
+{
+    relay->pipe = pipe_borrow(&tools->pipes);
+    if (!relay->pipe)
+        relay->full_reads = 0;
+}
+
+enum relay_event relay_work(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                            struct relay_leg *sink, bool source_open, bool discarding, uint64_t *budget,
+                            uint64_t *moved)
+{
+    if (discarding)
+        return source_open && source->fd >= 0 ? discard(tools, source, budget) : RELAY_BLOCKED;
+    if (relay_holds(relay))
+        return flush(relay, sink, moved);
+    while (source_open && source->readable && sink->writable && !sink->broken) {
+        if (*moved >= *budget)
+            return RELAY_MORE;
+        if (!relay->pipe && relay->full_reads >= BULK_READS)
+            become_bulk(relay, tools);
+        enum relay_event event = relay->pipe ? spliced(relay, tools, source, sink, moved)
+                                             : copy(relay, tools, source, sink, moved);
+        if (event != RELAY_MORE)
+            return event;
+    }
+    return RELAY_BLOCKED;
+}

@@ -1,0 +1,71 @@
+#ifndef PROXY_PLANE_RELAY_H
+#define PROXY_PLANE_RELAY_H
+
+/* Moves the bytes of one half from its source leg to its sink leg, and says what happened; what that means is
+ * for the session's state machine.
+ *
+ * Bytes are read into the worker's scratch buffer and written to the sink at once. What the sink does not
+ * take is held, in a buffer of just that size, and nothing more is read until it has gone: a half never holds
+ * more than RELAY_SCRATCH bytes, or a pipe's worth when it is spliced. A half that keeps filling the scratch
+ * buffer is bulk and is spliced through a pipe of the worker's pool while that lasts. An idle half owns
+ * nothing.
+ *
+ * A relay belongs to a session; its worker's thread only. */
+
+#include "proxy/plane/pipe.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RELAY_SCRATCH = 1 << 16 };
+
+/* What a half is relayed with; one a worker. */
+struct relay_tools {
+    char *scratch; /* RELAY_SCRATCH bytes */
+    struct pipe_pool pipes;
+};
+
+/* A leg as the relay sees it. The flags remember edges of epoll. */
+struct relay_leg {
+    int fd;        /* -1: down */
+    bool readable; /* cleared by a read that found nothing more */
+    bool writable; /* cleared by a write that did not fit */
+    bool ending;   /* FIN, RST or an error was announced: a short read does not mean that all was read */
+    bool broken;   /* reset or failed: its EOF is no FIN, and nothing can be written to it */
+    int error;     /* why it is broken, negative */
+};
+
+struct relay {
+    char *held;
+    uint32_t held_offset, held_size; /* bytes [offset, size) of `held` */
+    uint32_t full_reads;             /* in a row that filled the scratch buffer */
+    struct pipe *pipe;               /* while spliced */
+};
+
+enum relay_event {
+    RELAY_BLOCKED,     /* nothing more can be done before the next edge */
+    RELAY_MORE,        /* the budget is used up and there is more to do */
+    RELAY_HELD,        /* bytes are held now */
+    RELAY_DRAINED,     /* the held ones have gone */
+    RELAY_FIN,         /* EOF of the source */
+    RELAY_DISCARDED,   /* bytes were read and thrown away */
+    RELAY_SOURCE_GONE, /* the source is broken and everything before that was read; `error` says why */
+    RELAY_SINK_GONE,   /* the sink broke; what was to be written to it is lost */
+    RELAY_NO_MEMORY,   /* bytes were read that can't be held */
+};
+
+/* Works on one half until something happens that the session must know of; call again until RELAY_BLOCKED or
+ * RELAY_MORE. `source_open` is false once the source's FIN was reported: then only held bytes move.
+ * `discard`: bytes are read and thrown away, and taken off *budget. Bytes taken by the sink are added to
+ * *moved, which stops at about *budget. */
+enum relay_event relay_work(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                            struct relay_leg *sink, bool source_open, bool discard, uint64_t *budget,
+                            uint64_t *moved);
+
+bool relay_holds(const struct relay *relay);
+
+/* Throws away what is held. */
+void relay_free(struct relay *relay, struct relay_tools *tools);
+
+#endif

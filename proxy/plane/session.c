@@ -1,0 +1,401 @@
+#include "proxy/plane/session.h"
+
+#include "proxy/plane/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Bytes that one session may move in a turn before others get theirs. */
+enum { BUDGET = 1 << 20 };
+
+static void connect_next(struct session *session);
+
+/* ---- the log line
+ * ------------------------------------------------------------------------------------------ */
+
+static void log_end(struct session *s)
+{
+    struct log_ring *log = s->worker->log;
+    const struct pair *pair = &s->pair;
+    char client[SOCKET_TEXT];
+    struct line line;
+    if (!log_wants(log, CONF_LOG_INFO))
+        return;
+    uint64_t now_ms = worker_now_ms(s->worker);
+    line_begin(&line, log_format(log), CONF_LOG_INFO, "session");
+    line_number(&line, "id", s->id);
+    line_text(&line, "frontend", s->frontend->conf->name);
+    line_text(&line, "client", socket_text(&s->client, client));
+    line_text(&line, "backend", s->target ? s->target->text : "none");
+    line_text(&line, "reason", reason_name(pair->reason));
+    line_text(&line, "first_fin", pair->has_first_fin ? leg_name(pair->first_fin) : "none");
+    line_number(&line, "age_ms", now_ms - pair->accepted_ms);
+    line_number(&line, "half_closed_ms", pair->half_closed_ms ? now_ms - pair->half_closed_ms : 0);
+    line_number(&line, "request_bytes", pair->half[HALF_REQUEST].written_bytes);
+    line_number(&line, "response_bytes", pair->half[HALF_RESPONSE].written_bytes);
+    line_text(&line, "client_close", leg_end_name(pair->leg_end[LEG_CLIENT]));
+    line_text(&line, "backend_close", leg_end_name(pair->leg_end[LEG_BACKEND]));
+    log_line(log, line_end(&line));
+}
+
+static void count_end(struct session *s)
+{
+    struct counters *counters = &s->worker->counters;
+    counter_add(&counters->ended[s->pair.reason], 1);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        counter_add(&counters->bytes[half], s->pair.half[half].written_bytes);
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (s->pair.leg_end[leg] == LEG_END_RST)
+            counter_add(&counters->resets[leg], 1);
+}
+
+/* ---- events to the pair, its actions to the sockets
+ * ----------------------------------------------------------- */
+
+static bool has_ended(const struct session *s)
+{
+    return s->pair.phase == PAIR_ENDED;
+}
+
+static struct relay_leg *leg_of(struct session *s, enum leg leg)
+{
+    return &s->legs[leg].relay;
+}
+
+/* The only place where a session ends. */
+static void finish(struct session *s)
+{
+    log_end(s);
+    count_end(s);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        relay_free(&s->relays[half], &s->worker->tools);
+    if (s->target)
+        backend_release(s->target);
+    s->target = NULL;
+    worker_clear_alarm(s->worker, &s->alarm);
+    worker_forget(s->worker, &s->task);
+    worker_session_ended(s->worker, s);
+}
+
+static void leg_close(struct session *s, enum leg leg, bool abort)
+{
+    struct relay_leg *l = leg_of(s, leg);
+    if (l->fd < 0)
+        return;
+    if (abort)
+        socket_abort(l->fd);
+    else
+        close(l->fd);
+    *l = (struct relay_leg){.fd = -1};
+    /* What was held for this leg has nowhere to go. */
+    relay_free(&s->relays[half_to(leg)], &s->worker->tools);
+}
+
+static void perform(struct session *s, pair_actions actions)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        bool closes = actions & ((pair_actions)PAIR_DO_CLOSE << leg); /* which sends FIN too */
+        if ((actions & ((pair_actions)PAIR_DO_FIN << leg)) && !closes)
+            socket_fin(leg_of(s, leg)->fd);
+        if (actions & ((pair_actions)PAIR_DO_RST << leg))
+            leg_close(s, leg, true);
+        if (closes)
+            leg_close(s, leg, false);
+    }
+    if (actions & PAIR_DO_END)
+        finish(s);
+    else if (actions & PAIR_DO_CONNECT)
+        connect_next(s);
+}
+
+static void sample(struct session *s, uint64_t now_ms)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        if (!s->pair.up[leg])
+            continue;
+        int fd = leg_of(s, leg)->fd;
+        uint64_t unacked = socket_unacked(fd);
+        bool pending = unacked > 0 || s->pair.half[half_to(leg)].unacked_bytes > 0;
+        pair_sample(&s->pair, leg, unacked, pending ? socket_last_ack_ms(fd) : 0, now_ms);
+    }
+}
+
+/* Before these the pair has to know what the peers' kernels have acknowledged. */
+static bool wants_sample(enum pair_event event)
+{
+    return event == PAIR_EVENT_FIN || event == PAIR_EVENT_DRAINED || event == PAIR_EVENT_RESET ||
+           event == PAIR_EVENT_LOST || event == PAIR_EVENT_EXPIRED;
+}
+
+/* Reports an event and does what follows. False once the session has ended. */
+static bool step(struct session *s, struct pair_input input)
+{
+    uint64_t now_ms = worker_now_ms(s->worker);
+    if (wants_sample(input.event))
+        sample(s, now_ms);
+    perform(s, pair_step(&s->pair, &input, now_ms));
+    if (has_ended(s))
+        return false;
+    worker_set_alarm(s->worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    return true;
+}
+
+static bool step_half(struct session *s, enum pair_event event, enum half half)
+{
+    return step(s, (struct pair_input){.event = event, .half = half});
+}
+
+/* The leg's peer is gone, and everything that it sent has been read. */
+static bool step_gone(struct session *s, enum leg leg)
+{
+    int error = leg_of(s, leg)->error;
+    /* EPIPE: reset after its FIN. ECONNABORTED: somebody destroyed our socket (SOCK_DESTROY). */
+    bool reset = error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED;
+    return step(s, (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
+}
+
+/* ---- connecting
+ * -------------------------------------------------------------------------------------------- */
+
+static enum reason reason_of_connect(int error)
+{
+    switch (error) {
+    case -EADDRNOTAVAIL:
+        return REASON_NO_PORTS;
+    case -EMFILE:
+    case -ENFILE:
+        return REASON_NO_DESCRIPTORS;
+    case -ENOMEM:
+    case -ENOBUFS:
+        return REASON_NO_MEMORY;
+    default:
+        return REASON_CONNECT_FAILED;
+    }
+}
+
+static void say_refused(struct session *s, int error)
+{
+    struct log_ring *log = s->worker->log;
+    if (!log_wants(log, CONF_LOG_DEBUG))
+        return;
+    struct line line;
+    line_begin(&line, log_format(log), CONF_LOG_DEBUG, "connect_failed");
+    line_number(&line, "id", s->id);
+    line_text(&line, "backend", s->target ? s->target->text : "none");
+    line_text(&line, "error", uv_strerror(error));
+    log_line(log, line_end(&line));
+}
+
+static void refused(struct session *s, int error)
+{
+    enum reason reason = reason_of_connect(error);
+    say_refused(s, error);
+    /* Another server helps against what this one did, not against what we lack. */
+    bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
+    enum pair_event event = ours ? PAIR_EVENT_ABORT : PAIR_EVENT_REFUSED;
+    (void)step(s, (struct pair_input){.event = event, .reason = reason});
+}
+
+static int connect_to(struct session *s, const struct target *target, const struct conf_tcp *tcp)
+{
+    struct session_leg *leg = &s->legs[LEG_BACKEND];
+    int fd = socket_connect(&target->address, tcp);
+    if (fd < 0)
+        return fd;
+    int error = poller_add(&s->worker->poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &leg->source);
+    if (error) {
+        close(fd);
+        return error;
+    }
+    leg->relay = (struct relay_leg){.fd = fd};
+    return 0;
+}
+
+static void connect_next(struct session *s)
+{
+    struct backend *backend = &s->worker->backends[s->frontend->conf->backend];
+    struct target *previous = s->target;
+    leg_close(s, LEG_BACKEND, false);
+    s->target = backend_pick(backend, &s->client, previous);
+    if (previous)
+        backend_release(previous);
+    int error = s->target ? connect_to(s, s->target, &backend->conf->tcp) : -EHOSTUNREACH;
+    if (error)
+        refused(s, error);
+}
+
+/* The attempt was decided, or the client went away meanwhile. True when relaying can begin. */
+static bool connected(struct session *s)
+{
+    struct relay_leg *client = leg_of(s, LEG_CLIENT);
+    struct relay_leg *backend = leg_of(s, LEG_BACKEND);
+    if (client->broken) {
+        (void)step_gone(s, LEG_CLIENT);
+        return false;
+    }
+    if (backend->broken) {
+        refused(s, backend->error);
+        return false;
+    }
+    return backend->writable && step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+}
+
+/* ---- relaying
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
+ * be looked at again. */
+static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *again)
+{
+    struct relay_leg *source = leg_of(s, half_source(half));
+    struct relay_leg *sink = leg_of(s, half_sink(half));
+    for (;;) {
+        uint64_t moved = 0;
+        bool source_open = !s->pair.half[half].fin_in;
+        enum relay_event event = relay_work(&s->relays[half], &s->worker->tools, source, sink, source_open,
+                                            pair_discards(&s->pair, half), budget, &moved);
+        if (moved > 0)
+            pair_progress(&s->pair, half, moved, worker_now_ms(s->worker));
+        *budget -= moved < *budget ? moved : *budget;
+        switch (event) {
+        case RELAY_BLOCKED:
+            return true;
+        case RELAY_MORE:
+            worker_put_off(s->worker, &s->task);
+            return true;
+        case RELAY_HELD:
+            if (!step_half(s, PAIR_EVENT_HELD, half))
+                return false;
+            continue;
+        case RELAY_DRAINED:
+            if (!step_half(s, PAIR_EVENT_DRAINED, half))
+                return false;
+            continue;
+        case RELAY_FIN:
+            return step_half(s, PAIR_EVENT_FIN, half);
+        case RELAY_DISCARDED:
+            if (!step_half(s, PAIR_EVENT_DISCARDED, half))
+                return false;
+            continue;
+        case RELAY_SOURCE_GONE:
+            return step_gone(s, half_source(half));
+        case RELAY_SINK_GONE:
+            /* Its own last bytes may still wait to be read; its end is found behind them, or is known. */
+            *again = true;
+            return !s->pair.half[half_other(half)].fin_in || step_gone(s, half_sink(half));
+        case RELAY_NO_MEMORY:
+            return step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
+        }
+    }
+}
+
+static void run(struct session *s)
+{
+    uint64_t budget = BUDGET;
+    bool again = false;
+    if (s->pair.phase == PAIR_CONNECTING && !connected(s))
+        return;
+    do { /* at most once more for each leg: a sink breaks only once */
+        again = false;
+        for (enum half half = 0; half < HALF_COUNT; half++)
+            if (!run_half(s, half, &budget, &again))
+                return;
+    } while (again);
+}
+
+static void leg_ready(struct session *s, enum leg leg, uint32_t events)
+{
+    struct relay_leg *l = leg_of(s, leg);
+    if (l->fd < 0) /* an event of this turn for a socket that was closed in it */
+        return;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        l->readable = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        l->writable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        l->ending = true;
+    if ((events & EPOLLERR) && !l->broken) {
+        l->error = socket_error(l->fd);
+        l->broken = l->error != 0;
+    }
+    /* Reset behind its FIN: nothing is left to read that would tell. */
+    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in) {
+        (void)step_gone(s, leg);
+        return;
+    }
+    if (!s->task.queued)
+        run(s);
+}
+
+static void client_ready(struct poller_source *source, uint32_t events)
+{
+    leg_ready((struct session *)((char *)source - offsetof(struct session, legs[LEG_CLIENT].source)),
+              LEG_CLIENT, events);
+}
+
+static void backend_ready(struct poller_source *source, uint32_t events)
+{
+    leg_ready((struct session *)((char *)source - offsetof(struct session, legs[LEG_BACKEND].source)),
+              LEG_BACKEND, events);
+}
+
+static void on_task(struct task *task)
+{
+    run((struct session *)((char *)task - offsetof(struct session, task)));
+}
+
+static void on_alarm(struct alarm *alarm)
+{
+    struct session *s = (struct session *)((char *)alarm - offsetof(struct session, alarm));
+    (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
+}
+
+/* ---- the interface
+ * ----------------------------------------------------------------------------------------- */
+
+int session_open(struct worker *worker, struct frontend *frontend, int fd, const union socket_address *client)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    s->worker = worker;
+    s->frontend = frontend;
+    s->client = *client;
+    s->legs[LEG_CLIENT].source.ready = client_ready;
+    s->legs[LEG_CLIENT].relay = (struct relay_leg){.fd = fd};
+    s->legs[LEG_BACKEND].source.ready = backend_ready;
+    s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
+    s->alarm.ring = on_alarm;
+    s->task.run = on_task;
+    int error = poller_add(&worker->poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &s->legs[LEG_CLIENT].source);
+    if (error) {
+        free(s);
+        return error;
+    }
+    size_t targets = backend_targets(&worker->backends[frontend->conf->backend]);
+    uint64_t now_ms = worker_now_ms(worker);
+    pair_init(&s->pair, &frontend->conf->deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
+    worker_session_opened(worker, s);
+    worker_set_alarm(worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    connect_next(s);
+    return 0;
+}
+
+void session_drain(struct session *session)
+{
+    (void)step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
+}
+
+void session_abort(struct session *session, enum reason reason)
+{
+    (void)step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+}
+
+void session_free(struct session *session)
+{
+    free(session);
+}

@@ -1,0 +1,56 @@
+#ifndef PROXY_PLANE_SESSION_H
+#define PROXY_PLANE_SESSION_H
+
+/* One proxied connection: two sockets, two relays, one state machine (reaper/policy/pair.h).
+ *
+ *        epoll edges            events                 actions
+ *   sockets -------> session ----------> struct pair ----------> session: FIN, RST, close, connect, end
+ *                      |  ^
+ *                      v  | bytes moved, held, drained, EOF, gone
+ *                    relay (one a half)
+ *
+ * The session decides nothing about teardown: it reports to the pair and does what it says. It belongs to the
+ * worker that accepted it, lives from session_open() until a turn after its end, and ends in one function,
+ * once. Invariants: a leg's descriptor is open exactly while the pair says that the leg is up, or while the
+ * backend leg is connecting; after the end it is in no list but the worker's `ended`. */
+
+#include "proxy/plane/relay.h"
+#include "proxy/plane/socket.h"
+#include "proxy/plane/worker.h"
+#include "reaper/policy/pair.h"
+
+struct session_leg {
+    struct poller_source source;
+    struct relay_leg relay;
+};
+
+struct session {
+    struct session *prev, *next; /* in worker->sessions, then (next) in worker->ended */
+    struct worker *worker;
+    struct frontend *frontend;
+    struct target *target; /* of the present or last attempt; NULL: none yet */
+    struct pair pair;
+    struct session_leg legs[LEG_COUNT];
+    struct relay relays[HALF_COUNT];
+    struct alarm alarm; /* the next deadline */
+    struct task task;   /* more to relay */
+    uint64_t id;        /* unique in this process */
+    union socket_address client;
+};
+
+/* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place it was admitted
+ * to, unless it fails: -ENOMEM, or what registering the socket returned. */
+int session_open(struct worker *worker, struct frontend *frontend, int fd,
+                 const union socket_address *client);
+
+/* Ends it when it comes to rest, within the `drain` deadline. It may end, but is not freed, before this
+ * returns. */
+void session_drain(struct session *session);
+
+/* Ends it at once. */
+void session_abort(struct session *session, enum reason reason);
+
+/* Frees one that has ended. */
+void session_free(struct session *session);
+
+#endif

@@ -1,0 +1,165 @@
+#include "proxy/plane/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(struct sockaddr_in6) == 28, "a socket_address holds any TCP peer");
+
+const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT])
+{
+    char host[INET6_ADDRSTRLEN];
+    if (address->family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, address->bytes, sizeof in);
+        inet_ntop(AF_INET, &in.sin_addr, host, sizeof host);
+        snprintf(text, SOCKET_TEXT, "%s:%u", host, ntohs(in.sin_port));
+    } else if (address->family == AF_INET6) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, address->bytes, sizeof in6);
+        inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof host);
+        snprintf(text, SOCKET_TEXT, "[%s]:%u", host, ntohs(in6.sin6_port));
+    } else {
+        snprintf(text, SOCKET_TEXT, "unix");
+    }
+    return text;
+}
+
+/* An option that a kernel or a family may not know is no reason to refuse the connection. */
+static void set_int(int fd, int level, int option, int value)
+{
+    (void)setsockopt(fd, level, option, &value, sizeof value);
+}
+
+static void set_tcp(int fd, const struct conf_tcp *tcp)
+{
+    if (tcp->nodelay)
+        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (tcp->keepalive_ms != DEADLINE_OFF) {
+        set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)(tcp->keepalive_ms / 1000));
+        set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    }
+    if (tcp->user_timeout_ms != DEADLINE_OFF)
+        set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)tcp->user_timeout_ms);
+}
+
+static int new_socket(const struct conf_address *address, const struct conf_tcp *tcp)
+{
+    int family = address->address.ss_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (family != AF_UNIX)
+        set_tcp(fd, tcp);
+    return fd;
+}
+
+static int close_with(int fd, int error)
+{
+    close(fd);
+    return error;
+}
+
+/* The file of a listener that died is in the way of the next one; that of a living one is not ours to remove.
+ */
+static void remove_stale(const struct conf_address *address)
+{
+    struct stat status;
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->address;
+    if (stat(un->sun_path, &status) || !S_ISSOCK(status.st_mode))
+        return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)un, address->length) && errno == ECONNREFUSED)
+        unlink(un->sun_path);
+    close(fd);
+}
+
+int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, bool share)
+{
+    int fd = new_socket(address, tcp);
+    if (fd < 0)
+        return fd;
+    int family = address->address.ss_family;
+    if (family == AF_UNIX)
+        remove_stale(address);
+    else
+        set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (family == AF_INET6)
+        set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (share)
+        set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (bind(fd, (const struct sockaddr *)&address->address, address->length))
+        return close_with(fd, -errno);
+    /* The kernel cuts this down to net.core.somaxconn. */
+    return listen(fd, 65535) ? close_with(fd, -errno) : fd;
+}
+
+int socket_bound(int fd, struct conf_address *address)
+{
+    address->length = sizeof address->address;
+    return getsockname(fd, (struct sockaddr *)&address->address, &address->length) ? -errno : 0;
+}
+
+int socket_accept(int fd, union socket_address *peer)
+{
+    socklen_t length = sizeof peer->bytes;
+    memset(peer, 0, sizeof *peer);
+    int accepted;
+    do {
+        accepted = accept4(fd, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (accepted < 0 && (errno == EINTR || errno == ECONNABORTED));
+    return accepted < 0 ? -errno : accepted;
+}
+
+int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp)
+{
+    int fd = new_socket(address, tcp);
+    if (fd < 0)
+        return fd;
+    if (connect(fd, (const struct sockaddr *)&address->address, address->length) && errno != EINPROGRESS)
+        return close_with(fd, -errno);
+    return fd;
+}
+
+int socket_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) ? -errno : -error;
+}
+
+void socket_fin(int fd)
+{
+    (void)shutdown(fd, SHUT_WR);
+}
+
+void socket_abort(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    close(fd);
+}
+
+uint64_t socket_unacked(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
+}
+
+uint64_t socket_last_ack_ms(int fd)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+    memset(&info, 0, sizeof info);
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) ? 0 : info.tcpi_last_ack_recv;
+}

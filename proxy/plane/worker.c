@@ -1,0 +1,294 @@
+#include "proxy/plane/worker.h"
+
+#include "proxy/plane/listener.h"
+#include "proxy/plane/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* ---- put-off work and alarms
+ * --------------------------------------------------------------------------------- */
+
+static void settle(void *context);
+
+static void on_idle(uv_idle_t *handle)
+{
+    struct worker *worker = handle->data;
+    struct task *tasks = worker->tasks;
+    /* What these put off again waits for the next turn. */
+    worker->tasks = NULL;
+    struct task *task, *next;
+    DL_FOREACH_SAFE(tasks, task, next)
+    {
+        DL_DELETE(tasks, task);
+        task->queued = false;
+        task->run(task);
+    }
+    if (!worker->tasks)
+        uv_idle_stop(&worker->idle);
+    settle(worker);
+}
+
+void worker_put_off(struct worker *worker, struct task *task)
+{
+    if (task->queued)
+        return;
+    task->queued = true;
+    DL_APPEND(worker->tasks, task);
+    uv_idle_start(&worker->idle, on_idle);
+}
+
+void worker_forget(struct worker *worker, struct task *task)
+{
+    if (!task->queued)
+        return;
+    task->queued = false;
+    DL_DELETE(worker->tasks, task);
+}
+
+void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms)
+{
+    if (due_ms == UINT64_MAX)
+        return;
+    if (wheel_entry_linked(&alarm->entry)) {
+        if (alarm->entry.due_ms <= due_ms)
+            return;
+        wheel_remove(&worker->wheel, &alarm->entry);
+    }
+    wheel_add(&worker->wheel, &alarm->entry, due_ms);
+}
+
+void worker_clear_alarm(struct worker *worker, struct alarm *alarm)
+{
+    wheel_remove(&worker->wheel, &alarm->entry);
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct worker *worker = handle->data;
+    struct wheel_entry *entry;
+    worker->timer_due_ms = UINT64_MAX;
+    while ((entry = wheel_pop(&worker->wheel, worker_now_ms(worker)))) {
+        struct alarm *alarm = (struct alarm *)entry;
+        alarm->ring(alarm);
+    }
+    settle(worker);
+}
+
+static void set_timer(struct worker *worker)
+{
+    uint64_t next_ms = wheel_next_ms(&worker->wheel);
+    uint64_t now_ms = worker_now_ms(worker);
+    if (next_ms >= worker->timer_due_ms)
+        return;
+    worker->timer_due_ms = next_ms;
+    uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 0, 0);
+}
+
+/* ---- sessions
+ * ------------------------------------------------------------------------------------------------ */
+
+void worker_session_opened(struct worker *worker, struct session *session)
+{
+    /* Unique among workers: they count in steps of their number. */
+    session->id = worker->next_id;
+    worker->next_id += plane_worker_count(worker->plane);
+    counter_add(&worker->counters.accepted, 1);
+    DL_APPEND(worker->sessions, session);
+}
+
+void worker_session_ended(struct worker *worker, struct session *session)
+{
+    DL_DELETE(worker->sessions, session);
+    LL_PREPEND(worker->ended, session);
+    atomic_fetch_sub_explicit(&session->frontend->sessions, 1, memory_order_relaxed);
+    plane_release(worker->plane);
+}
+
+static void free_ended(struct worker *worker)
+{
+    while (worker->ended) {
+        struct session *session = worker->ended;
+        LL_DELETE(worker->ended, session);
+        session_free(session);
+    }
+}
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void close_handles(struct worker *worker)
+{
+    poller_close(&worker->poller);
+    uv_close((uv_handle_t *)&worker->timer, NULL);
+    uv_close((uv_handle_t *)&worker->idle, NULL);
+    uv_close((uv_handle_t *)&worker->wake, NULL);
+    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
+        backend_close(&worker->backends[i]);
+}
+
+static void enter_mode(struct worker *worker, enum worker_mode mode)
+{
+    worker->entered = mode;
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(&worker->listeners[i], mode == WORKER_DRAINING);
+    struct session *session, *next;
+    DL_FOREACH_SAFE(worker->sessions, session, next)
+    {
+        if (mode == WORKER_DRAINING)
+            session_drain(session);
+        else
+            session_abort(session, REASON_SHUTDOWN);
+    }
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    struct worker *worker = handle->data;
+    int mode = atomic_load(&worker->mode);
+    if (mode != (int)worker->entered)
+        enter_mode(worker, (enum worker_mode)mode);
+    settle(worker);
+}
+
+/* The end of every turn. */
+static void settle(void *context)
+{
+    struct worker *worker = context;
+    bool places = worker->ended != NULL;
+    free_ended(worker);
+    for (size_t i = 0; places && i < worker->listener_count; i++)
+        listener_resume(&worker->listeners[i]);
+    log_flush(worker->log);
+    if (worker->entered != WORKER_RUNNING && !worker->sessions &&
+        !uv_is_closing((uv_handle_t *)&worker->timer)) {
+        close_handles(worker);
+        return;
+    }
+    if (!uv_is_closing((uv_handle_t *)&worker->timer))
+        set_timer(worker);
+}
+
+void worker_backend_ready(struct worker *worker)
+{
+    assert(worker->unresolved > 0);
+    if (--worker->unresolved > 0 || worker->entered != WORKER_RUNNING)
+        return;
+    for (size_t i = 0; i < worker->listener_count; i++) {
+        int error = listener_open(&worker->listeners[i]);
+        if (error)
+            log_say(worker->log, CONF_LOG_ERROR, "listen_failed", "error", uv_strerror(error));
+    }
+}
+
+static void thread_main(void *context)
+{
+    struct worker *worker = context;
+    uv_run(&worker->loop, UV_RUN_DEFAULT);
+    free_ended(worker);
+    plane_worker_stopped(worker->plane);
+}
+
+static int init_listeners(struct worker *worker, const int *fds)
+{
+    const struct conf *conf = plane_conf(worker->plane);
+    size_t count = 0;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        count += conf->frontends[f].listen_count;
+    worker->listeners = calloc(count, sizeof *worker->listeners);
+    if (!worker->listeners)
+        return -ENOMEM;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        for (size_t l = 0; l < conf->frontends[f].listen_count; l++) {
+            size_t i = worker->listener_count++;
+            listener_init(&worker->listeners[i], worker, plane_frontend(worker->plane, f), fds[i]);
+        }
+    return 0;
+}
+
+static int init_backends(struct worker *worker)
+{
+    const struct conf *conf = plane_conf(worker->plane);
+    worker->backends = calloc(conf->backend_count, sizeof *worker->backends);
+    if (!worker->backends)
+        return -ENOMEM;
+    worker->unresolved = conf->backend_count;
+    int error = 0;
+    for (size_t i = 0; i < conf->backend_count && !error; i++)
+        error = backend_init(&worker->backends[i], &conf->backends[i], worker);
+    return error;
+}
+
+static int init_loop(struct worker *worker)
+{
+    int error = uv_loop_init(&worker->loop);
+    if (error)
+        return error;
+    error = poller_init(&worker->poller, &worker->loop, settle, worker);
+    if (error) {
+        uv_loop_close(&worker->loop);
+        return error;
+    }
+    uv_timer_init(&worker->loop, &worker->timer);
+    uv_idle_init(&worker->loop, &worker->idle);
+    uv_async_init(&worker->loop, &worker->wake, on_wake);
+    worker->timer.data = worker->idle.data = worker->wake.data = worker;
+    wheel_init(&worker->wheel, worker_now_ms(worker));
+    return 0;
+}
+
+int worker_init(struct worker *worker, struct plane *plane, unsigned index, const int *listen_fds)
+{
+    memset(worker, 0, sizeof *worker);
+    worker->plane = plane;
+    worker->index = index;
+    worker->next_id = index + 1;
+    worker->timer_due_ms = UINT64_MAX;
+    int error = init_loop(worker);
+    if (error)
+        return error;
+    worker->log = log_ring(plane_log(plane));
+    worker->tools.scratch = malloc(RELAY_SCRATCH);
+    error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
+    if (!error)
+        error = init_backends(worker);
+    if (error) {
+        worker->listener_count = 0; /* the descriptors stay the caller's */
+        worker_free(worker);
+    }
+    return error;
+}
+
+int worker_start(struct worker *worker)
+{
+    return uv_thread_create(&worker->thread, thread_main, worker);
+}
+
+void worker_set_mode(struct worker *worker, enum worker_mode mode)
+{
+    atomic_store(&worker->mode, mode);
+    uv_async_send(&worker->wake);
+}
+
+void worker_free(struct worker *worker)
+{
+    if (!uv_is_closing((uv_handle_t *)&worker->timer)) { /* its thread never ran */
+        close_handles(worker);
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+    }
+    int error = uv_loop_close(&worker->loop);
+    assert(!error);
+    (void)error;
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(&worker->listeners[i], false);
+    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
+        backend_free(&worker->backends[i]);
+    pipe_pool_free(&worker->tools.pipes);
+    free(worker->tools.scratch);
+    free(worker->listeners);
+    free(worker->backends);
+}

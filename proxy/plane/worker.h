@@ -1,0 +1,112 @@
+#ifndef PROXY_PLANE_WORKER_H
+#define PROXY_PLANE_WORKER_H
+
+/* One thread with its loop, and what its sessions share: the poller, the timer wheel, the scratch buffer, the
+ * list of work put off to the next turn. No locks: everything in a worker is touched by its own thread,
+ * except the counters (read by any), the mode (set by any) and the frontends' totals (atomic).
+ *
+ * A turn: libuv wakes up for the poller, the timer, put-off work or a change of mode; sessions run; then
+ * settle() frees those that ended, flushes the log and sets the timer to the wheel's next time. */
+
+#include "proxy/plane/backend.h"
+#include "proxy/plane/plane.h"
+#include "proxy/plane/poller.h"
+#include "proxy/plane/relay.h"
+#include "proxy/watch/counters.h"
+#include "proxy/watch/log.h"
+#include "reaper/policy/wheel.h"
+
+#include <stdatomic.h>
+#include <uv.h>
+
+struct session;
+struct listener;
+
+/* What the workers share of a frontend. */
+struct frontend {
+    const struct conf_frontend *conf;
+    _Atomic uint64_t sessions; /* now, of all workers */
+};
+
+/* Work put off so that one flow can't keep the others waiting. Embedded in its owner, queued at most once. */
+struct task {
+    struct task *prev, *next;
+    void (*run)(struct task *task);
+    bool queued;
+};
+
+/* Something in the wheel. */
+struct alarm {
+    struct wheel_entry entry; /* first: the wheel returns it */
+    void (*ring)(struct alarm *alarm);
+};
+
+enum worker_mode { WORKER_RUNNING, WORKER_DRAINING, WORKER_ABORTING };
+
+struct worker {
+    struct plane *plane;
+    unsigned index;
+    uv_thread_t thread;
+    uv_loop_t loop;
+    struct poller poller;
+    uv_timer_t timer;
+    uint64_t timer_due_ms; /* UINT64_MAX: not set */
+    uv_idle_t idle;
+    uv_async_t wake;          /* the mode changed */
+    _Atomic int mode;         /* enum worker_mode, as asked for */
+    enum worker_mode entered; /* as carried out */
+
+    struct wheel wheel;
+    struct relay_tools tools;
+    struct task *tasks;       /* put off to the next turn */
+    struct session *sessions; /* all that have not ended */
+    struct session *ended;    /* to be freed by settle() */
+    struct listener *listeners;
+    size_t listener_count;
+    struct backend *backends; /* as many as the configuration has, in its order */
+    size_t unresolved;        /* backends that have not been resolved once: listening waits for them */
+    uint64_t next_id;
+    struct counters counters;
+    struct log_ring *log;
+};
+
+/* Prepares a worker that is to accept from listen_fds[i], one for each address of each frontend in order; the
+ * descriptors become its own. 0 or a negative errno, and then nothing is left behind but the descriptors. */
+int worker_init(struct worker *worker, struct plane *plane, unsigned index, const int *listen_fds);
+
+/* Starts its thread, which ends once the mode is not RUNNING and the last session has ended. */
+int worker_start(struct worker *worker);
+
+/* Changes the mode; any thread. */
+void worker_set_mode(struct worker *worker, enum worker_mode mode);
+
+/* Frees what is left after the thread was joined, or was never started. */
+void worker_free(struct worker *worker);
+
+/* The rest is for the worker's own thread. */
+
+/* Milliseconds of the loop's monotonic clock, as of this turn. */
+static inline uint64_t worker_now_ms(const struct worker *worker)
+{
+    return uv_now(&worker->loop);
+}
+
+/* Runs the task in the next turn; nothing if it is queued already. */
+void worker_put_off(struct worker *worker, struct task *task);
+void worker_forget(struct worker *worker, struct task *task);
+
+/* Makes the alarm ring at the latest at due_ms. One that is set for earlier stays: who is woken early looks
+ * and sets it again, which costs less than moving it each time. UINT64_MAX never rings. */
+void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms);
+void worker_clear_alarm(struct worker *worker, struct alarm *alarm);
+
+/* A backend has been resolved, or could not be, for the first time. */
+void worker_backend_ready(struct worker *worker);
+
+/* Keeps it in the list of those that live, and gives it its id. */
+void worker_session_opened(struct worker *worker, struct session *session);
+
+/* Gives its place back, and frees it when this turn is over. */
+void worker_session_ended(struct worker *worker, struct session *session);
+
+#endif

@@ -1,0 +1,31 @@
+#ifndef PROXY_WATCH_COUNTERS_H
+#define PROXY_WATCH_COUNTERS_H
+
+/* What one worker counts. Each counter has one writing thread, the worker; any thread may read. */
+
+#include "reaper/policy/half.h"
+#include "reaper/policy/reason.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct counters {
+    _Atomic uint64_t accepted;            /* sessions */
+    _Atomic uint64_t ended[REASON_COUNT]; /* sessions, by reason */
+    _Atomic uint64_t bytes[HALF_COUNT];   /* relayed, of ended sessions */
+    _Atomic uint64_t resets[LEG_COUNT];   /* legs that we reset */
+};
+
+/* Not atomic as a whole: there is one writer, so a load and a store do, without a locked instruction. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+static inline uint64_t counter_read(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+#endif
