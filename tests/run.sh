@@ -1,0 +1,108 @@
+#!/bin/sh
+# Installs what is missing, builds every preset and runs every test where it belongs. What fails is shown; the last
+# line sums up. Needs no terminal, no input and no particular working directory.
+#
+#   release   everything, compiled as people run it
+#   debug     unit tests, also under valgrind
+#   clang     unit tests, by the second compiler
+#   asan      unit tests and those labelled asan
+#   tsan      unit tests and those labelled tsan
+set -u
+exec </dev/null
+export LC_ALL=C
+cd "$(dirname "$0")/.." || exit 1
+mkdir -p .build/logs || exit 1
+
+cores=$(nproc)
+began=$(date +%s)
+passed=0
+failed=0
+
+# NAME COMMAND...: one step, with the time it took; its output goes to a log and is shown if it fails.
+step()
+{
+    name=$1
+    shift
+    log=.build/logs/$(echo "$name" | tr -c 'a-z0-9\n' '-').log
+    step_began=$(date +%s)
+    "$@" >"$log" 2>&1
+    status=$?
+    printf '%4d s  %-32s' $(($(date +%s) - step_began)) "$name"
+    return $status
+}
+
+show_failure()
+{
+    echo '  FAILED'
+    sed 's/^/        | /' "$log" | tail -n 300
+}
+
+# NAME COMMAND...: a step without tests of its own, which counts only if it fails.
+prepare()
+{
+    if step "$@"; then
+        echo
+    else
+        show_failure
+        failed=$((failed + 1))
+        return 1
+    fi
+}
+
+build()
+{
+    cmake --preset "$1" && cmake --build --preset "$1" --parallel "$cores"
+}
+
+# An attribute of the report's first element, whose attributes ctest writes before any other's.
+reported()
+{
+    number=$(sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p" .build/report.xml 2>/dev/null | head -n 1)
+    echo "${number:-0}"
+}
+
+# NAME PRESET ARGUMENT...: a run of ctest.
+run()
+{
+    name=$1
+    preset=$2
+    shift 2
+    rm -f .build/report.xml
+    step "$name" ctest --preset "$preset" --timeout 300 --output-junit "$PWD/.build/report.xml" "$@"
+    status=$?
+    bad=$(reported failures)
+    skipped=$(reported skipped)
+    good=$(($(reported tests) - bad - skipped - $(reported disabled)))
+    [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    printf '  %d passed' "$good"
+    [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
+    [ "$bad" -eq 0 ] || show_failure
+    [ "$bad" -ne 0 ] || echo
+}
+
+if prepare 'install' sh tests/install.sh; then
+    if prepare 'release: build' build release; then
+        # End-to-end tests come alone: they hold ports, and what they wait for is bounded by time.
+        run 'release: all but end to end' release -E '^end_to_end/' -j "$cores"
+        run 'release: end to end' release -R '^end_to_end/'
+    fi
+    if prepare 'debug: build' build debug; then
+        run 'debug: unit' debug -R '^unit/' -j "$cores"
+        run 'debug: unit under valgrind' debug -C valgrind -R '^valgrind/' -j "$cores"
+    fi
+    if prepare 'clang: build' build clang; then
+        run 'clang: unit' clang -R '^unit/' -j "$cores"
+    fi
+    for preset in asan tsan; do
+        if prepare "$preset: build" build $preset; then
+            run "$preset: unit" $preset -R '^unit/' -j "$cores"
+            run "$preset: labelled" $preset -L "^$preset\$"
+        fi
+    done
+fi
+
+echo "took $(($(date +%s) - began)) s; the logs are in .build/logs"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
