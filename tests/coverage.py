@@ -1,0 +1,73 @@
+"""Turns gcov's JSON, one document a line, into the table of tests/coverage.sh.
+
+A header's code is compiled into several objects: a line was run if it was in any. The branches of an assertion do
+not count, for the one that fails is there never to be taken.
+"""
+
+import collections
+import json
+import os
+import re
+import sys
+
+PARTS = ["reaper/policy", "reaper/kernel", "reaper", "conf", "proxy/plane", "proxy/watch", "proxy/command", "proxy",
+         "bench"]
+
+
+def asserting_lines(path):
+    """The numbers of the lines that an assertion stands on, from `assert(` to the semicolon."""
+    numbers, inside = set(), False
+    with open(path, encoding="utf-8") as source:
+        for number, text in enumerate(source, 1):
+            inside = inside or re.match(r"\s*assert\(", text) is not None
+            if inside:
+                numbers.add(number)
+                inside = not text.rstrip().endswith(";")
+    return numbers
+
+
+def read(documents):
+    """path -> line number -> [times run, [times taken, a branch]]"""
+    files = collections.defaultdict(dict)
+    for document in documents:
+        for file in json.loads(document)["files"]:
+            path = os.path.relpath(file["file"])
+            if path.startswith(".."):
+                continue  # a function of a system header
+            for line in file["lines"]:
+                known = files[path].setdefault(line["line_number"], [0, []])
+                taken = [branch["count"] for branch in line["branches"]]
+                known[0] += line["count"]
+                known[1] = [sum(pair) for pair in zip(known[1], taken)] or taken
+    return files
+
+
+def counts(path, lines):
+    """Lines, lines run, branches, branches taken."""
+    asserting = asserting_lines(path)
+    branches = [taken for number, (_, line) in lines.items() if number not in asserting for taken in line]
+    return [len(lines), sum(run > 0 for run, _ in lines.values()), len(branches), sum(map(bool, branches))]
+
+
+def row(name, lines, lines_run, branches, branches_taken):
+    def share(part, whole):
+        return f"{100 * part / whole:6.1f} %" if whole else "       -"
+
+    print(f"{name:32} {lines:7} {share(lines_run, lines)} {branches:9} {share(branches_taken, branches)}")
+
+
+def main():
+    total = collections.defaultdict(lambda: [0, 0, 0, 0])
+    print(f"{'':32} {'lines':>7} {'run':>8} {'branches':>9} {'taken':>8}")
+    for path, lines in sorted(read(sys.stdin).items()):
+        found = counts(path, lines)
+        row(path, *found)
+        for part in PARTS:
+            if path.startswith(part + "/"):
+                total[part] = [sum(pair) for pair in zip(total[part], found)]
+    print()
+    for part in PARTS:
+        row(part + "/", *total[part])
+
+
+main()
