@@ -472,7 +472,7 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_COUNT:
         break;
     }
-    assert(!"an event of the table");
+    assert(false && "an event of the table");
     return 0;
 }
 

@@ -19,7 +19,8 @@
  *
  * Invariants, checked by pair_check():
  *   - No FIN passes a byte: fin_out is never set by a FIN while the half holds bytes.
- *   - A leg that is owed bytes is never sent a FIN of our making; it gets RST (TEARDOWN.md 4.4).
+ *   - A leg that is owed bytes is never sent a FIN of our making; it gets RST: an EOF would
+ *     pass for the end of what it waits for.
  *   - ENDED is final, has a reason, and leaves no leg up.
  *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
@@ -158,7 +159,7 @@ static inline bool pair_discards(const struct pair *pair, enum half half)
 }
 
 /* The last progress of the half, ms: bytes taken by the sink, unless its kernel owes acknowledgements for
- * them; then the last of those (TEARDOWN.md 4.8: a write to a dead peer's send queue is no sign of life). */
+ * them; then the last of those (a write to a dead peer's send queue is no sign of life). */
 uint64_t pair_half_progress_ms(const struct pair *pair, enum half half);
 
 /* Exactly one half has ended. */
