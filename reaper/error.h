@@ -13,7 +13,8 @@
     X(ERROR_MALFORMED, -4202, "a message has a length or a field that its format forbids")                   \
     X(ERROR_INTERRUPTED_DUMP, -4203, "the kernel's socket table changed while it was dumped")                \
     X(ERROR_NO_ADDRESS, -4204, "the name resolved to no address")                                            \
-    X(ERROR_NO_SERVER, -4205, "the backend has no server that could be tried")
+    X(ERROR_NO_SERVER, -4205, "the backend has no server that could be tried")                               \
+    X(ERROR_STALE, -4220, "it is not the socket that was seen any more")
 
 enum error {
 #define X(name, code, text) name = (code),

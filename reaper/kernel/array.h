@@ -1,0 +1,22 @@
+#ifndef REAPER_KERNEL_ARRAY_H
+#define REAPER_KERNEL_ARRAY_H
+
+/* Growing arrays of this folder: the owner keeps pointer, count and room apart, and frees the pointer. */
+
+#include <stddef.h>
+#include <stdlib.h>
+
+/* The array with room for one element more than `count`, moved if it must be, or NULL without memory; then
+ * the old array stays valid. */
+static inline void *array_grow(void *array, size_t count, size_t *room, size_t element_bytes)
+{
+    if (count < *room)
+        return array;
+    size_t wanted = *room ? *room * 2 : 64;
+    void *larger = reallocarray(array, wanted, element_bytes);
+    if (larger)
+        *room = wanted;
+    return larger;
+}
+
+#endif

@@ -1,0 +1,333 @@
+#include "reaper/kernel/owner.h"
+
+#include "reaper/kernel/array.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A set of inodes with open addressing: asked once for every descriptor on the machine. 0 is no inode. */
+struct inode_set {
+    uint32_t *slots;
+    uint32_t mask;
+};
+
+/* What a walk needs at hand. */
+struct walk {
+    struct owners *owners;
+    struct inode_set wanted;
+    char *entries; /* for getdents64, allocated once for all directories but /proc itself */
+};
+
+enum { ENTRIES_BYTES = 64 * 1024 };
+
+static uint32_t set_slot(const struct inode_set *set, uint32_t inode)
+{
+    uint32_t slot = inode * UINT32_C(2654435769) & set->mask; /* Knuth's multiplicative hash */
+    while (set->slots[slot] != 0 && set->slots[slot] != inode)
+        slot = (slot + 1) & set->mask;
+    return slot;
+}
+
+static bool set_has(const struct inode_set *set, uint32_t inode)
+{
+    return inode != 0 && set->slots[set_slot(set, inode)] == inode;
+}
+
+static int set_make(struct inode_set *set, const uint32_t *inodes, size_t count)
+{
+    size_t size = 16;
+    while (size < count * 2)
+        size *= 2;
+    assert(size <= UINT32_MAX);
+    set->mask = (uint32_t)(size - 1);
+    set->slots = calloc(size, sizeof *set->slots);
+    if (!set->slots)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (inodes[i] != 0)
+            set->slots[set_slot(set, inodes[i])] = inodes[i];
+    return 0;
+}
+
+static int denied_add(struct owners *owners, pid_t pid)
+{
+    pid_t *denied = array_grow(owners->denied, owners->denied_count, &owners->denied_room, sizeof *denied);
+    if (!denied)
+        return -ENOMEM;
+    owners->denied = denied;
+    denied[owners->denied_count++] = pid;
+    return 0;
+}
+
+static int holder_add(struct owners *owners, struct owner_holder holder)
+{
+    struct owner_holder *holders =
+        array_grow(owners->holders, owners->holder_count, &owners->holder_room, sizeof *holders);
+    if (!holders)
+        return -ENOMEM;
+    owners->holders = holders;
+    holders[owners->holder_count++] = holder;
+    return 0;
+}
+
+/* The decimal number, at most 32 bits, that `length` bytes of text are, or -1. */
+static int64_t number_parse(const char *text, size_t length)
+{
+    int64_t number = 0;
+    if (length == 0 || length > 10)
+        return -1;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -1;
+        number = number * 10 + (text[i] - '0');
+    }
+    return number <= UINT32_MAX ? number : -1;
+}
+
+/* A file name that is a pid or a descriptor, or -1. */
+static int name_parse(const char *name)
+{
+    int64_t number = number_parse(name, strlen(name));
+    return number <= INT32_MAX ? (int)number : -1;
+}
+
+/* The inode in "socket:[123]", or 0 for a link to anything else. */
+static uint32_t link_inode(int directory_fd, const char *name)
+{
+    static const char before[] = "socket:[";
+    enum { BEFORE = sizeof before - 1 };
+    char target[BEFORE + 12];
+    ssize_t length = readlinkat(directory_fd, name, target, sizeof target);
+    if (length <= BEFORE || memcmp(target, before, BEFORE) != 0 || target[length - 1] != ']')
+        return 0;
+    int64_t inode = number_parse(target + BEFORE, (size_t)length - BEFORE - 1);
+    return inode < 0 ? 0 : (uint32_t)inode;
+}
+
+/* ---- one process ---- */
+
+/* Reads a small file below `directory_fd`; its text ends with '\0' and without the last line feed. */
+static ssize_t file_read(int directory_fd, const char *name, char *text, size_t size)
+{
+    int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t length = read(fd, text, size - 1);
+    int error = -errno;
+    close(fd);
+    if (length < 0)
+        return error;
+    if (length > 0 && text[length - 1] == '\n')
+        length--;
+    text[length] = '\0';
+    return length;
+}
+
+/* The letter after "pid (program) "; a program's name may itself have ")" in it. '?' when there is none. */
+static char stat_state(const char *stat)
+{
+    const char *end = strrchr(stat, ')');
+    if (!end || end[1] != ' ' || end[2] == '\0')
+        return '?';
+    return end[2];
+}
+
+static bool state_is_blocked(char state)
+{
+    return state == 'D' || state == 'T' || state == 't';
+}
+
+static void threads_read(struct owner_process *process, int pid_fd)
+{
+    int fd = openat(pid_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        char name[32], stat[512];
+        if (name_parse(entry->d_name) < 0)
+            continue;
+        snprintf(name, sizeof name, "%.20s/stat", entry->d_name);
+        if (file_read(fd, name, stat, sizeof stat) < 0)
+            continue;
+        process->threads++;
+        process->blocked_threads += state_is_blocked(stat_state(stat));
+    }
+    closedir(directory);
+}
+
+static void process_read(struct owner_process *process, int pid_fd)
+{
+    char stat[512];
+    struct stat owner;
+    process->state = '?';
+    if (fstat(pid_fd, &owner) == 0)
+        process->uid = owner.st_uid;
+    if (file_read(pid_fd, "comm", process->program, sizeof process->program) < 0)
+        snprintf(process->program, sizeof process->program, "?");
+    if (file_read(pid_fd, "stat", stat, sizeof stat) > 0)
+        process->state = stat_state(stat);
+    /* "0": running, or not ours to know. */
+    if (file_read(pid_fd, "wchan", process->wchan, sizeof process->wchan) < 0 ||
+        strcmp(process->wchan, "0") == 0)
+        process->wchan[0] = '\0';
+    threads_read(process, pid_fd);
+}
+
+static int process_add(struct owners *owners, int pid_fd, pid_t pid)
+{
+    struct owner_process *processes =
+        array_grow(owners->processes, owners->process_count, &owners->process_room, sizeof *processes);
+    if (!processes)
+        return -ENOMEM;
+    owners->processes = processes;
+    struct owner_process *process = &processes[owners->process_count++];
+    *process = (struct owner_process){.pid = pid};
+    process_read(process, pid_fd);
+    return 0;
+}
+
+/* ---- the walk ---- */
+
+static int fds_walk(struct walk *walk, int fds_fd)
+{
+    ssize_t length;
+    while ((length = getdents64(fds_fd, walk->entries, ENTRIES_BYTES)) > 0) {
+        for (ssize_t at = 0; at < length;) {
+            const struct dirent64 *entry = (const struct dirent64 *)(void *)(walk->entries + at);
+            int fd = name_parse(entry->d_name);
+            uint32_t inode = fd < 0 ? 0 : link_inode(fds_fd, entry->d_name);
+            at += entry->d_reclen;
+            if (!set_has(&walk->wanted, inode))
+                continue;
+            const struct owner_holder holder = {
+                .inode = inode, .process = (uint32_t)walk->owners->process_count, .fd = fd};
+            int error = holder_add(walk->owners, holder);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+/* Only a lack of memory is an error here: a process that ends meanwhile holds nothing any more. */
+static int process_walk(struct walk *walk, int proc_fd, const char *name, pid_t pid)
+{
+    size_t before = walk->owners->holder_count;
+    int pid_fd = openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (pid_fd < 0)
+        return errno == EACCES || errno == EPERM ? denied_add(walk->owners, pid) : 0;
+    int fds_fd = openat(pid_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = 0;
+    if (fds_fd >= 0)
+        error = fds_walk(walk, fds_fd);
+    else if (errno == EACCES || errno == EPERM)
+        error = denied_add(walk->owners, pid);
+    if (error == 0 && walk->owners->holder_count > before)
+        error = process_add(walk->owners, pid_fd, pid);
+    if (fds_fd >= 0)
+        close(fds_fd);
+    close(pid_fd);
+    return error;
+}
+
+static int processes_walk(struct walk *walk, int proc_fd)
+{
+    int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    DIR *directory = fdopendir(fd);
+    if (!directory) {
+        close(fd);
+        return -ENOMEM;
+    }
+    int error = 0;
+    for (const struct dirent *entry; error == 0 && (entry = readdir(directory));) {
+        pid_t pid = name_parse(entry->d_name);
+        if (pid > 0)
+            error = process_walk(walk, proc_fd, entry->d_name, pid);
+    }
+    closedir(directory);
+    return error;
+}
+
+static int holder_order(const void *a, const void *b)
+{
+    const struct owner_holder *left = a, *right = b;
+    if (left->inode != right->inode)
+        return left->inode < right->inode ? -1 : 1;
+    if (left->process != right->process) /* /proc lists pids in order */
+        return left->process < right->process ? -1 : 1;
+    return (left->fd > right->fd) - (left->fd < right->fd);
+}
+
+int owners_find(struct owners *owners, int proc_fd, const uint32_t *inodes, size_t count)
+{
+    *owners = (struct owners){0};
+    struct walk walk = {.owners = owners, .entries = malloc(ENTRIES_BYTES)};
+    int error = walk.entries ? set_make(&walk.wanted, inodes, count) : -ENOMEM;
+    if (error == 0)
+        error = processes_walk(&walk, proc_fd);
+    free(walk.wanted.slots);
+    free(walk.entries);
+    if (error)
+        owners_clear(owners);
+    if (owners->holder_count > 1)
+        qsort(owners->holders, owners->holder_count, sizeof *owners->holders, holder_order);
+    return error;
+}
+
+void owners_clear(struct owners *owners)
+{
+    free(owners->holders);
+    free(owners->processes);
+    free(owners->denied);
+    *owners = (struct owners){0};
+}
+
+size_t owners_of(const struct owners *owners, uint32_t inode, const struct owner_holder **first)
+{
+    size_t low = 0, high = owners->holder_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (owners->holders[middle].inode < inode)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    size_t count = 0;
+    while (low + count < owners->holder_count && owners->holders[low + count].inode == inode)
+        count++;
+    *first = count ? &owners->holders[low] : NULL;
+    return count;
+}
+
+int owner_holds(int proc_fd, pid_t pid, int fd, uint32_t inode)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%d/fd/%d", pid, fd);
+    errno = 0;
+    if (link_inode(proc_fd, name) == inode)
+        return 1;
+    return errno == EACCES || errno == EPERM ? -EACCES : 0;
+}
+
+const char *owner_state_name(char state)
+{
+    static const char *const names[] = {
+        ['R'] = "running", ['S'] = "sleeping", ['D'] = "blocked", ['T'] = "stopped",
+        ['t'] = "traced",  ['Z'] = "a zombie", ['X'] = "dead",    ['I'] = "idle",
+    };
+    unsigned char index = (unsigned char)state;
+    return index < sizeof names / sizeof names[0] && names[index] ? names[index] : "unknown";
+}
