@@ -79,16 +79,16 @@ struct diag_info {
 
 struct diag_row {
     struct diag_id id;
-    uint8_t state; /* enum diag_state, or a number that this list doesn't have */
-    uint8_t timer; /* 0 none, 1 retransmission, 2 keepalive or other, 3 TIME_WAIT, 4 zero window */
-    uint8_t timer_tries;
+    struct diag_info info; /* zeroes unless has_info */
     uint32_t timer_ms;     /* until the timer fires */
     uint32_t rqueue_bytes; /* unread, the FIN counting one; of a listening socket: backlog in use */
     uint32_t wqueue_bytes; /* unacknowledged; of a listening socket: the backlog's size */
     uint32_t uid;
     uint32_t inode; /* 0: no process has it as an fd (not accepted yet, or orphaned) */
+    uint8_t state;  /* enum diag_state, or a number that this list doesn't have */
+    uint8_t timer;  /* 0 none, 1 retransmission, 2 keepalive or other, 3 TIME_WAIT, 4 zero window */
+    uint8_t timer_tries;
     bool has_info;
-    struct diag_info info; /* zeroes unless has_info */
 };
 
 /* Which of a socket's two ports a filter looks at. */
