@@ -57,8 +57,7 @@ struct deadline {
     bool settable_action; /* `client:` and `backend:` may be given */
     enum close_action default_action;
     enum reason reason;
-    bool spares_delivery; /* waits DELIVERY_MS after the last acknowledgement of bytes on their way to a peer
-                           */
+    bool spares_delivery; /* waits up to DELIVERY_MS for acknowledgements of bytes on their way to a peer */
 
     /* Whether it runs in this condition of the session. */
     bool (*armed)(const struct pair *pair);
@@ -68,10 +67,9 @@ struct deadline {
 
 #define DEADLINE_HALF_CLOSE_RATE_DEFAULT 1024 /* bytes a second */
 
-/* RST destroys what is on its way to a peer. A peer that has not acknowledged everything is given this long
- * since its last acknowledgement, even by a shorter deadline; twice TCP's initial retransmission timeout (RFC
- * 6298, 2), so that one lost packet costs nobody his bytes. `half_close: 0s` thus means "as soon as the FIN
- * has arrived". */
+/* RST destroys what is on its way to a peer. A peer that has not acknowledged everything when a deadline
+ * comes due is given this long to do so; twice TCP's initial retransmission timeout (RFC 6298, 2), so that
+ * one lost packet costs nobody his bytes. `half_close: 0s` thus means "as soon as the FIN has arrived". */
 #define DELIVERY_MS UINT64_C(2000)
 
 #define DEADLINE_MAX_MS (UINT64_C(365) * 24 * 3600 * 1000)

@@ -67,6 +67,12 @@ static bool leg_fooled_by_fin(const struct pair *pair, enum leg leg)
     return pair->half[half_to(leg)].held || (leg == LEG_CLIENT && pair->owed);
 }
 
+/* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
+static bool delivering(const struct pair *pair)
+{
+    return pair->half[HALF_REQUEST].unacked_bytes > 0 || pair->half[HALF_RESPONSE].unacked_bytes > 0;
+}
+
 static bool at_rest(const struct pair *pair, uint64_t now_ms)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
@@ -78,14 +84,18 @@ static bool at_rest(const struct pair *pair, uint64_t now_ms)
 /* ---- changes: the only places that set a phase, a leg's end or a half's FIN
  * --------------------------------- */
 
+static void begin_window(struct pair *pair, uint64_t now_ms)
+{
+    pair->window_ms = now_ms;
+    pair->window_bytes = acked_bytes(pair);
+    pair->spared_ms = 0;
+}
+
 static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
 {
     pair->phase = (uint8_t)phase;
     pair->ending_ms = now_ms;
-    if (phase == PAIR_CLOSING) {
-        pair->window_ms = now_ms;
-        pair->window_bytes = acked_bytes(pair);
-    }
+    begin_window(pair, now_ms);
 }
 
 static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, unsigned action)
@@ -160,8 +170,7 @@ static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms
     if (half_ended(&pair->half[half_other(half)]))
         return actions | end(pair, REASON_CLOSED, now_ms);
     pair->half_closed_ms = now_ms;
-    pair->window_ms = now_ms;
-    pair->window_bytes = acked_bytes(pair);
+    begin_window(pair, now_ms);
     return actions;
 }
 
@@ -295,88 +304,95 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
 /* ---- time
  * -------------------------------------------------------------------------------------------------- */
 
-/* Until when a deadline that spares deliveries waits for acknowledgements. */
-static uint64_t delivery_ms(const struct pair *pair)
-{
-    uint64_t until = 0;
-    for (enum half half = 0; half < HALF_COUNT; half++) {
-        const struct half_track *h = &pair->half[half];
-        if (h->unacked_bytes > 0)
-            until = max_of(until, max_of(h->unacked_since_ms, h->acked_ms) + DELIVERY_MS);
-    }
-    return until;
-}
-
+/* When a deadline comes due, deliveries aside. */
 static uint64_t due_ms(const struct pair *pair, enum deadline_id id)
 {
     const struct deadline *row = deadline_row(id);
-    if (!row->armed(pair))
-        return DEADLINE_OFF;
-    uint64_t due = deadline_add(row->since(pair), pair->deadlines->after_ms[id]);
-    return row->spares_delivery && due != DEADLINE_OFF ? max_of(due, delivery_ms(pair)) : due;
+    return row->armed(pair) ? deadline_add(row->since(pair), pair->deadlines->after_ms[id]) : DEADLINE_OFF;
 }
 
-static enum deadline_id earliest(const struct pair *pair, uint64_t *due)
+/* When it fires: one that came due and spares deliveries waits for acknowledgements. Not for ever: the wait
+ * is counted from the moment it was first seen due, and goes on beyond DELIVERY_MS only as far as the
+ * deadline itself moves on, so that a trickle of acknowledgements defeats no deadline. */
+static uint64_t fires_ms(const struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    const struct deadline *row = deadline_row(id);
+    uint64_t due = due_ms(pair, id);
+    if (due > now_ms || !row->spares_delivery || !delivering(pair))
+        return due;
+    uint64_t seen_ms = pair->spared_ms != 0 ? pair->spared_ms : now_ms;
+    return max_of(seen_ms, row->since(pair)) + DELIVERY_MS;
+}
+
+static enum deadline_id earliest(const struct pair *pair, uint64_t now_ms, uint64_t *fires)
 {
     enum deadline_id first = DEADLINE_COUNT;
-    *due = DEADLINE_OFF;
+    *fires = DEADLINE_OFF;
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
-        uint64_t at = due_ms(pair, id);
-        if (at < *due) {
-            *due = at;
+        uint64_t at = fires_ms(pair, id, now_ms);
+        if (at < *fires) {
+            *fires = at;
             first = id;
         }
     }
     return first;
 }
 
-static bool waits_for_delivery(const struct pair *pair, uint64_t now_ms)
+/* Some deadline came due and waits for acknowledgements. */
+static bool spares(const struct pair *pair, uint64_t now_ms)
 {
-    if (pair->phase == PAIR_RESETTING)
-        return true;
-    return delivery_ms(pair) > now_ms && pair_half_closed(pair) &&
-           deadline_add(pair->window_ms, pair->deadlines->after_ms[DEADLINE_HALF_CLOSE]) <= now_ms;
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
+        if (deadline_row(id)->spares_delivery && due_ms(pair, id) <= now_ms)
+            return delivering(pair);
+    return false;
+}
+
+static void track_sparing(struct pair *pair, uint64_t now_ms)
+{
+    if (!spares(pair, now_ms))
+        pair->spared_ms = 0;
+    else if (pair->spared_ms == 0)
+        pair->spared_ms = now_ms;
 }
 
 uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
 {
-    uint64_t due;
-    earliest(pair, &due);
+    uint64_t next;
+    earliest(pair, now_ms, &next);
     if (pair->phase == PAIR_ENDING)
-        due = min_of(due, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
-    else if (pair->phase != PAIR_ENDED && waits_for_delivery(pair, now_ms))
-        due = min_of(due, now_ms + RECHECK_MS);
-    return due;
+        next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
+    if (pair->phase == PAIR_RESETTING || spares(pair, now_ms))
+        next = min_of(next, now_ms + RECHECK_MS);
+    return next;
 }
 
-/* The bytes that one window of half_close or grace must see acknowledged to count as progress: one at least,
- * so that a rate of 0 means "any". */
-static uint64_t window_needs(const struct pair *pair, uint64_t after_ms)
-{
-    uint64_t rate = pair->deadlines->half_close_rate;
-    uint64_t needs;
-    if (__builtin_mul_overflow(rate, after_ms, &needs))
-        return UINT64_MAX;
-    return max_of(needs / 1000, 1);
-}
-
-/* Whether the window that has just run out saw enough: then the next one begins at the last progress, so that
- * silence is counted from the last byte and not from when it was looked at. */
-static bool window_moves_on(struct pair *pair, enum deadline_id id)
+/* Moves the window's start towards the last progress. With a rate each acknowledged byte buys its share of a
+ * second, so silence counts from the last byte of a flow that keeps the rate, and time runs out for one that
+ * does not. What a burst paid beyond its last byte is not saved up. */
+static void credit_window(struct pair *pair)
 {
     uint64_t moved = acked_bytes(pair) - pair->window_bytes;
-    if (moved < window_needs(pair, pair->deadlines->after_ms[id]))
-        return false;
-    pair->window_ms = max_of(pair->window_ms, progress_ms(pair));
-    pair->window_bytes = acked_bytes(pair);
-    return true;
+    uint64_t rate = pair->deadlines->half_close_rate;
+    uint64_t until = progress_ms(pair);
+    uint64_t bought_ms;
+    if (moved == 0 || until <= pair->window_ms)
+        return;
+    if (rate == 0 || __builtin_mul_overflow(moved, 1000, &bought_ms) ||
+        bought_ms / rate >= until - pair->window_ms) {
+        pair->window_ms = until;
+        pair->window_bytes += moved;
+        return;
+    }
+    bought_ms /= rate;
+    pair->window_ms += bought_ms;
+    pair->window_bytes += bought_ms * rate / 1000;
 }
 
-/* The half that is still open moved within the window, if not enough. */
+/* The half that is still open moved, if not enough. */
 static bool trickled(const struct pair *pair)
 {
     enum half open = half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
-    return pair->half[open].written_ms > pair->window_ms;
+    return pair_half_progress_ms(pair, open) > pair->window_ms;
 }
 
 static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms)
@@ -389,8 +405,6 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
     case DEADLINE_DRAIN:
         return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms);
     case DEADLINE_GRACE:
-        if (pair->phase == PAIR_CLOSING && window_moves_on(pair, id))
-            return 0;
         return end(pair, pair->reason, now_ms);
     case DEADLINE_LIFETIME:
         if (pair->phase == PAIR_CONNECTING)
@@ -402,8 +416,6 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
             return end(pair, pair->reason, now_ms);
         return begin_closing(pair, reason, action, now_ms);
     case DEADLINE_HALF_CLOSE:
-        if (window_moves_on(pair, id))
-            return 0;
         if (trickled(pair))
             reason = REASON_HALF_CLOSE_RATE;
         return begin_closing(pair, reason, action, now_ms);
@@ -414,9 +426,11 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
 
 static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
 {
-    uint64_t due;
-    enum deadline_id id = earliest(pair, &due);
-    if (due <= now_ms)
+    uint64_t fires;
+    credit_window(pair);
+    track_sparing(pair, now_ms);
+    enum deadline_id id = earliest(pair, now_ms, &fires);
+    if (fires <= now_ms)
         return fire(pair, id, now_ms);
     if (pair->phase == PAIR_RESETTING)
         return end_if_delivered(pair, now_ms);
@@ -444,6 +458,7 @@ void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t se
 pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
     assert(pair->phase != PAIR_ENDED);
+    track_sparing(pair, now_ms);
     switch (input->event) {
     case PAIR_EVENT_CONNECTED:
         return on_connected(pair, now_ms);
@@ -482,8 +497,6 @@ void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64
     struct half_track *h = &pair->half[half_to(leg)];
     assert(pair->up[leg]);
     uint64_t acked = h->written_bytes > unacked_bytes ? h->written_bytes - unacked_bytes : 0;
-    if (unacked_bytes > 0 && h->unacked_bytes == 0)
-        h->unacked_since_ms = now_ms;
     h->unacked_bytes = unacked_bytes;
     if (acked <= h->acked_bytes)
         return;

@@ -94,13 +94,12 @@ enum leg_end {
 struct half_track {
     bool fin_in, fin_out;
     bool held;
-    uint64_t written_bytes;    /* taken by the sink's socket */
-    uint64_t written_ms;       /* when it last took some */
-    uint64_t held_since_ms;    /* when `held` became true */
-    uint64_t unacked_bytes;    /* of these, not acknowledged by the sink's kernel at the last sample */
-    uint64_t unacked_since_ms; /* the first sample in a row that found some */
-    uint64_t acked_bytes;      /* acknowledged at the last sample */
-    uint64_t acked_ms;         /* the last acknowledgement that advanced, as far as samples tell */
+    uint64_t written_bytes; /* taken by the sink's socket */
+    uint64_t written_ms;    /* when it last took some */
+    uint64_t held_since_ms; /* when `held` became true */
+    uint64_t unacked_bytes; /* of these, not acknowledged by the sink's kernel at the last sample */
+    uint64_t acked_bytes;   /* acknowledged at the last sample */
+    uint64_t acked_ms;      /* the last acknowledgement that advanced, as far as samples tell */
 };
 
 struct pair {
@@ -123,8 +122,10 @@ struct pair {
     uint64_t ending_ms;      /* phase ENDING, RESETTING or CLOSING since */
     uint64_t drain_ms;       /* draining since */
 
-    /* half_close and grace count over a window that is moved on only by enough acknowledged bytes. */
+    /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
+     * half_close_rate. */
     uint64_t window_ms, window_bytes;
+    uint64_t spared_ms; /* a deadline that spares deliveries was first seen due; 0: none is */
 };
 
 /* Starts in CONNECTING with one attempt under way and `servers_left` more to try. */
