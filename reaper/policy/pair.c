@@ -73,12 +73,16 @@ static bool delivering(const struct pair *pair)
     return pair->half[HALF_REQUEST].unacked_bytes > 0 || pair->half[HALF_RESPONSE].unacked_bytes > 0;
 }
 
+/* Half-closed is no rest: the peer that ended its half waits for the end of the other, and a FIN of our
+ * making would look like it. */
 static bool at_rest(const struct pair *pair, uint64_t now_ms)
 {
+    if (pair_half_closed(pair) || pair->owed || delivering(pair))
+        return false;
     for (enum half half = 0; half < HALF_COUNT; half++)
-        if (pair->half[half].held || pair->half[half].unacked_bytes > 0)
+        if (pair->half[half].held)
             return false;
-    return !pair->owed && now_ms >= progress_ms(pair) + REST_MS;
+    return now_ms >= progress_ms(pair) + REST_MS;
 }
 
 /* ---- changes: the only places that set a phase, a leg's end or a half's FIN
