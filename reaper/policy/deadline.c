@@ -31,7 +31,7 @@ static uint64_t since_attempt(const struct pair *pair)
 
 static bool both_open(const struct pair *pair)
 {
-    return pair->phase == PAIR_OPEN && !pair_half_closed(pair);
+    return relaying(pair) && !pair_half_closed(pair);
 }
 
 static bool half_closed(const struct pair *pair)
@@ -74,9 +74,9 @@ static uint64_t since_stalled(const struct pair *pair)
     return since;
 }
 
-static bool not_yet_ending(const struct pair *pair)
+static bool not_yet_past(const struct pair *pair)
 {
-    return pair->phase == PAIR_CONNECTING || pair->phase == PAIR_OPEN;
+    return connecting(pair) || (relaying(pair) && pair->reason != REASON_LIFETIME);
 }
 
 static uint64_t since_accepted(const struct pair *pair)
@@ -176,7 +176,7 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                            .settable_action = true,
                            .default_action = CLOSE_FIN,
                            .reason = REASON_LIFETIME,
-                           .armed = not_yet_ending,
+                           .armed = not_yet_past,
                            .since = since_accepted},
     [DEADLINE_DRAIN] = {.name = "drain",
                         .runs_while = "the proxy is shutting down",
