@@ -236,13 +236,19 @@ static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
     return 0;
 }
 
-/* In RESETTING: ends once everything that the reset leg sent has been delivered. */
+/* In RESETTING: ends once everything that the reset leg sent has been delivered. A whole answer gets its FIN
+ * and its reader the time to close, for a RST could take the answer out of his hands (RFC 9112, 9.6). */
 static pair_actions end_if_delivered(struct pair *pair, uint64_t now_ms)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
-        if (pair->half[half].held || pair->half[half].unacked_bytes > 0)
+        if (pair->half[half].held)
             return 0;
-    return end(pair, pair->reason, now_ms);
+    if (pair->whole_answer) {
+        pair_actions actions = send_fin(pair, LEG_CLIENT);
+        set_phase(pair, PAIR_CLOSING, now_ms);
+        return actions | end_if_done(pair, now_ms);
+    }
+    return delivering(pair) ? 0 : end(pair, pair->reason, now_ms);
 }
 
 static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_ms)
@@ -268,8 +274,8 @@ static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now
 
 static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason, uint64_t now_ms)
 {
-    enum leg other = leg_other(leg);
-    bool sent_all = half_ended(&pair->half[half_from(leg)]);
+    /* Only of an answer: a backend gets nothing from working on the request of a client that is gone. */
+    bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in;
     pair_actions actions = leg_down(pair, leg, LEG_END_RESET, PAIR_DO_CLOSE);
 
     switch ((enum pair_phase)pair->phase) {
@@ -283,13 +289,7 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
         break;
     }
     pair->reason = (uint8_t)reason;
-    if (sent_all && other == LEG_CLIENT) {
-        /* The client has its whole answer, FIN included: it is left to close by itself, for a RST could take
-         * the answer out of its hands (RFC 9112, 9.6). A backend in this place is producing what nobody will
-         * read. */
-        set_phase(pair, PAIR_CLOSING, now_ms);
-        return actions | end_if_done(pair, now_ms);
-    }
+    pair->whole_answer = whole_answer;
     set_phase(pair, PAIR_RESETTING, now_ms);
     return actions | end_if_delivered(pair, now_ms);
 }

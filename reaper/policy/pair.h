@@ -109,6 +109,7 @@ struct pair {
     bool owed;          /* the last bytes relayed went to the backend: the client may wait for an answer */
     bool has_first_fin; /* a FIN came from a peer, */
     bool draining;
+    bool whole_answer;          /* the backend had sent its FIN before it was reset */
     uint8_t first_fin;          /* enum leg: from this one first */
     uint8_t phase;              /* enum pair_phase */
     uint8_t reason;             /* enum reason; in ENDING, RESETTING and CLOSING the one it will end with */
