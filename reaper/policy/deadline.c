@@ -61,9 +61,12 @@ static bool any_held(const struct pair *pair)
            (holds(pair, HALF_REQUEST) || holds(pair, HALF_RESPONSE));
 }
 
+/* What a reset leg left behind has to flow at half_close_rate; nobody waits for the end of it. */
 static uint64_t since_stalled(const struct pair *pair)
 {
     uint64_t since = UINT64_MAX;
+    if (pair->phase == PAIR_RESETTING)
+        return pair->window_ms;
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         if (!holds(pair, half))
