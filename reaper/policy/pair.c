@@ -119,6 +119,7 @@ static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, 
 static pair_actions end(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
     pair_actions actions = PAIR_DO_END;
+    assert(reason != REASON_NONE);
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         if (!pair->up[leg])
             continue;
@@ -230,7 +231,7 @@ static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
 static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
 {
     struct half_track *h = &pair->half[half];
-    assert(!h->held && !h->fin_out && !h->fin_in);
+    assert(pair->phase != PAIR_CONNECTING && !h->held && !h->fin_out && !h->fin_in);
     h->held = true;
     h->held_since_ms = now_ms;
     return 0;
@@ -261,12 +262,13 @@ static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_m
     return h->fin_in ? relay_fin(pair, half, now_ms) : 0;
 }
 
-/* A peer that was sent our FIN went on sending: it has to learn that those bytes are lost, and so has the one
- * that would have read them. */
+/* A peer that was sent our FIN went on sending: the one that would have read those bytes has to learn that
+ * they are lost. Their sender learns it unless he closes within `grace`: a last word in answer to our FIN is
+ * no fault of his. */
 static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now_ms)
 {
     enum leg sink = half_sink(half);
-    assert(pair->half[half].fin_out);
+    assert(pair->half[half].fin_out && !pair->half[half].fin_in);
     if (pair->phase != PAIR_CLOSING || !pair->up[sink] || leg_done(pair, sink))
         return 0;
     return leg_down(pair, sink, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
