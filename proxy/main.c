@@ -11,6 +11,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"leak", command_leak, "serve as a backend that leaks, for tests and demos"},
     {NULL, NULL, NULL},
 };
 

@@ -11,4 +11,6 @@ enum exit_status {
     EXIT_USAGE = 2, /* the command line or the configuration was refused */
 };
 
+int command_leak(int argc, char **argv);
+
 #endif
