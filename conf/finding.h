@@ -19,7 +19,7 @@ struct finding {
     bool warning;    /* worth saying, but the configuration is accepted */
     unsigned line;   /* from 1; 0: not about a place in a file */
     unsigned column; /* from 1, in bytes */
-    char *text;      /* the whole line without a newline, place included */
+    char *text;      /* the whole line without a newline, place included; no control characters */
 };
 
 struct findings {
@@ -35,6 +35,12 @@ __attribute__((format(printf, 5, 6))) void finding_error(struct findings *findin
                                                          ...);
 __attribute__((format(printf, 2, 3))) void finding_warning(struct findings *findings, const char *format,
                                                            ...);
+
+enum { FINDING_QUOTE = 80 };
+
+/* A text from outside, safe and short enough to be shown: 'text', with what is not printable ASCII as \xNN,
+ * cut off with "..." when long. Returns `quoted`. */
+const char *finding_quote(const char *text, char quoted[static FINDING_QUOTE]);
 
 /* True once more errors are not worth looking for. */
 bool findings_full(const struct findings *findings);

@@ -25,26 +25,7 @@
 
 #include "conf/conf.h"
 #include "conf/finding.h"
-
-#include <argp.h>
-
-struct option_row;
-
-struct conf_flag {
-    const struct option_row *option;
-    const char *text; /* points into argv */
-};
-
-/* Where a configuration comes from. Start with {0}; conf_source_free() at the end. */
-struct conf_source {
-    const char *file; /* NULL: flags only */
-    struct conf_flag *flags;
-    size_t flag_count;
-};
-
-/* The flags that set options: a child for the parsers of `run` and `check`. Its input is a struct
- * conf_source. It takes -c/--config and, as keys, 0x1000 and up. Static storage, built at the first call. */
-const struct argp *conf_argp(void);
+#include "conf/flag.h"
 
 /* 0 and a configuration in *out, or ERROR_CONFIG, -ENOMEM or -errno of reading the file, with *out NULL and
  * at least one error in `findings` that says why. Never both. */
@@ -53,8 +34,5 @@ int conf_load(const struct conf_source *source, struct conf **out, struct findin
 /* The same from bytes that were read already; `name` stands for the file in errors. */
 int conf_load_bytes(const char *name, const char *bytes, size_t size, const struct conf_source *flags,
                     struct conf **out, struct findings *findings);
-
-/* Frees the flags, not the texts. */
-void conf_source_free(struct conf_source *source);
 
 #endif

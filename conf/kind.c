@@ -1,0 +1,283 @@
+#include "conf/kind.h"
+
+#include "conf/value.h"
+#include "reaper/error.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Numbers of three notations. */
+
+struct notation {
+    const char *(*read)(const char *text, uint64_t *number);
+    void (*write)(uint64_t number, char text[static VALUE_NUMBER_TEXT]);
+    const char *what;
+};
+
+static void integer_text(uint64_t number, char text[static VALUE_NUMBER_TEXT])
+{
+    snprintf(text, VALUE_NUMBER_TEXT, "%" PRIu64, number);
+}
+
+static const struct notation notations[] = {
+    [OPTION_DURATION] = {value_duration, value_duration_text, "a duration"},
+    [OPTION_RATE] = {value_rate, value_rate_text, "a rate"},
+    [OPTION_COUNT] = {value_integer, integer_text, "a number"},
+};
+
+static int set_number(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    uint64_t number = row->word_value;
+    bool is_word = row->word && strcmp(text, row->word) == 0;
+    if (!is_word) {
+        *why = strcmp(text, "off") == 0 ? "this one cannot be off" : notations[row->type].read(text, &number);
+        if (*why)
+            return ERROR_CONFIG;
+        if (number < row->min || number > row->max)
+            return ERROR_CONFIG;
+        if (row->step && number % row->step != 0) {
+            *why = "whole seconds only";
+            return ERROR_CONFIG;
+        }
+    }
+    memcpy(slot, &number, sizeof number);
+    return 0;
+}
+
+static void number_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    uint64_t number = 0;
+    char written[VALUE_NUMBER_TEXT];
+    memcpy(&number, slot, sizeof number);
+    notations[row->type].write(number, written);
+    snprintf(text, size, "%s", row->word && number == row->word_value ? row->word : written);
+}
+
+static void number_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    char min[VALUE_NUMBER_TEXT];
+    char max[VALUE_NUMBER_TEXT];
+    notations[row->type].write(row->min, min);
+    notations[row->type].write(row->max, max);
+    snprintf(allowed, size, "%s from %s to %s%s%s", notations[row->type].what, min, max,
+             row->word ? ", or " : "", row->word ? row->word : "");
+}
+
+static int set_switch(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    (void)why;
+    bool on = false;
+    if (value_switch(text, &on))
+        return ERROR_CONFIG;
+    memcpy(slot, &on, sizeof on);
+    return 0;
+}
+
+static void switch_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    (void)row;
+    bool on = false;
+    memcpy(&on, slot, sizeof on);
+    snprintf(text, size, "%s", on ? "on" : "off");
+}
+
+static void switch_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "on or off");
+}
+
+int kind_word(const char *const *words, const char *text)
+{
+    for (int i = 0; words[i]; i++)
+        if (strcmp(words[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static int set_word(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    int index = kind_word(row->words, text);
+    if (index < 0) {
+        if (row->later && strcmp(text, row->later) == 0)
+            *why = "that is for a later version";
+        return ERROR_CONFIG;
+    }
+    unsigned value = (unsigned)index;
+    memcpy(slot, &value, sizeof value);
+    return 0;
+}
+
+static void word_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    unsigned value = 0;
+    memcpy(&value, slot, sizeof value);
+    snprintf(text, size, "%s", row->words[value]);
+}
+
+static void word_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; row->words[i] && used < size; i++) {
+        const char *between = i == 0 ? "" : row->words[i + 1] ? ", " : " or ";
+        used += (size_t)snprintf(allowed + used, size - used, "%s%s", between, row->words[i]);
+    }
+}
+
+/* Replaces the string in the slot. */
+static int store_string(void *slot, const char *text)
+{
+    char *copy = strdup(text);
+    char *old = NULL;
+    if (!copy)
+        return -ENOMEM;
+    memcpy(&old, slot, sizeof old);
+    free(old);
+    memcpy(slot, &copy, sizeof copy);
+    return 0;
+}
+
+static void string_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    (void)row;
+    char *string = NULL;
+    memcpy(&string, slot, sizeof string);
+    snprintf(text, size, "%s", string);
+}
+
+static int set_name(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    (void)why;
+    return value_name(text) ? ERROR_CONFIG : store_string(slot, text);
+}
+
+static void name_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "1 to 63 letters, digits, '_', '-', '.'");
+}
+
+static int set_target(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    bool stream = strcmp(text, "stderr") == 0 || strcmp(text, "stdout") == 0;
+    *why = stream ? NULL : value_path(text);
+    return *why ? ERROR_CONFIG : store_string(slot, text);
+}
+
+static void target_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "stderr, stdout or the absolute path of a file");
+}
+
+static void reference_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "the name of one of the backends");
+}
+
+/* Lists. */
+
+static int append_listen(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    struct conf_frontend *frontend = slot;
+    struct conf_listen listen;
+    *why = value_listen(text, &listen.address);
+    if (*why)
+        return ERROR_CONFIG;
+    char normalised[VALUE_ADDRESS_TEXT];
+    value_address_text(&listen.address, normalised);
+    size_t count = frontend->listen_count;
+    struct conf_listen *grown = realloc(frontend->listen, (count + 1) * sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    frontend->listen = grown;
+    listen.text = strdup(normalised);
+    if (!listen.text)
+        return -ENOMEM;
+    frontend->listen[count] = listen;
+    frontend->listen_count = count + 1;
+    return 0;
+}
+
+static void listen_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "addresses such as '127.0.0.1:8080', '[::]:8080', 'unix:/path'");
+}
+
+/* Copies the strings of a server; -ENOMEM leaves nothing behind. */
+static int copy_server(const struct value_server *value, struct conf_server *server)
+{
+    char text[sizeof value->host + sizeof ":65535"];
+    snprintf(text, sizeof text, "%s:%u", value->host, value->port);
+    if (value->address.length > 0)
+        value_address_text(&value->address, text);
+    *server = (struct conf_server){.text = strdup(text), .address = value->address, .port = value->port};
+    if (value->host[0])
+        server->host = strdup(value->host);
+    if (server->text && (server->host || !value->host[0]))
+        return 0;
+    free(server->text);
+    free(server->host);
+    return -ENOMEM;
+}
+
+static int append_server(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    struct conf_backend *backend = slot;
+    struct value_server value;
+    *why = value_server(text, &value);
+    if (*why)
+        return ERROR_CONFIG;
+    size_t count = backend->server_count;
+    struct conf_server *grown = realloc(backend->servers, (count + 1) * sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    backend->servers = grown;
+    int error = copy_server(&value, &backend->servers[count]);
+    if (!error)
+        backend->server_count = count + 1;
+    return error;
+}
+
+static void servers_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "addresses such as '127.0.0.1:9000', 'name:9000', '[::1]:9000', 'unix:/path'");
+}
+
+static void deadlines_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "a mapping of ");
+    size_t used = strlen(allowed);
+    option_keys("deadlines.", allowed + used, size - used);
+}
+
+static const struct option_kind kinds[] = {
+    [OPTION_DURATION] = {set_number, number_text, number_allowed, "DURATION", false},
+    [OPTION_RATE] = {set_number, number_text, number_allowed, "RATE", false},
+    [OPTION_COUNT] = {set_number, number_text, number_allowed, "NUMBER", false},
+    [OPTION_SWITCH] = {set_switch, switch_text, switch_allowed, "on|off", false},
+    [OPTION_WORD] = {set_word, word_text, word_allowed, "WORD", false},
+    [OPTION_NAME] = {set_name, string_text, name_allowed, "NAME", false},
+    [OPTION_TARGET] = {set_target, string_text, target_allowed, "TARGET", false},
+    [OPTION_REFERENCE] = {NULL, NULL, reference_allowed, NULL, false},
+    [OPTION_LISTEN] = {append_listen, NULL, listen_allowed, "ADDRESS", true},
+    [OPTION_SERVERS] = {append_server, NULL, servers_allowed, "ADDRESS", true},
+    [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, false},
+};
+
+const struct option_kind *option_kind(const struct option_row *row)
+{
+    return &kinds[row->type];
+}

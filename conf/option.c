@@ -1,0 +1,457 @@
+#include "conf/option.h"
+
+#include "conf/kind.h"
+#include "conf/value.h"
+#include "reaper/error.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Options of OPTION_WORD are enums; all are kept and read as unsigned. */
+static_assert(sizeof(enum conf_mode) == sizeof(unsigned), "an enum is not the size of unsigned");
+
+static const char *const modes[] = {[CONF_MODE_TCP] = "tcp", NULL};
+static const char *const balances[] = {
+    [CONF_BALANCE_ROUNDROBIN] = "roundrobin",
+    [CONF_BALANCE_LEASTCONN] = "leastconn",
+    [CONF_BALANCE_SOURCE] = "source",
+    NULL,
+};
+static const char *const log_formats[] = {[CONF_LOG_LOGFMT] = "logfmt", [CONF_LOG_JSON] = "json", NULL};
+static const char *const log_levels[] = {
+    [CONF_LOG_ERROR] = "error",
+    [CONF_LOG_WARNING] = "warning",
+    [CONF_LOG_INFO] = "info",
+    [CONF_LOG_DEBUG] = "debug",
+    NULL,
+};
+static const char *const actions[] = {[CLOSE_FIN] = "fin", [CLOSE_RST] = "rst", NULL};
+
+#define NOT_A_DEADLINE .deadline = DEADLINE_COUNT
+#define OFF_IS_NEVER .word = "off", .word_value = DEADLINE_OFF
+#define OFF_IS_NONE .word = "off", .word_value = 0
+
+static const struct option_row top_rows[] = {
+    {.path = "workers",
+     .type = OPTION_COUNT,
+     .fallback = "auto",
+     .min = 1,
+     .max = 1024,
+     .word = "auto",
+     .offset = offsetof(struct conf, workers),
+     NOT_A_DEADLINE,
+     .flag = "workers",
+     .help = "Threads that carry sessions; auto: one a core"},
+    {.path = "log.format",
+     .type = OPTION_WORD,
+     .fallback = "logfmt",
+     .words = log_formats,
+     .offset = offsetof(struct conf, log.format),
+     NOT_A_DEADLINE,
+     .flag = "log-format",
+     .help = "How the one line a session is written"},
+    {.path = "log.level",
+     .type = OPTION_WORD,
+     .fallback = "info",
+     .words = log_levels,
+     .offset = offsetof(struct conf, log.level),
+     NOT_A_DEADLINE,
+     .flag = "log-level",
+     .help = "What is worth a line; each level includes those before it"},
+    {.path = "log.target",
+     .type = OPTION_TARGET,
+     .fallback = "stderr",
+     .offset = offsetof(struct conf, log.target),
+     NOT_A_DEADLINE,
+     .flag = "log-target",
+     .help = "Where lines go: stderr, stdout or the absolute path of a file to append to"},
+};
+
+static const struct option_row rate_row = {
+    .path = "deadlines.half_close_rate",
+    .scope = SCOPE_DEADLINES,
+    .type = OPTION_RATE,
+    .min = 1,
+    .max = UINT64_C(1) << 30,
+    OFF_IS_NONE,
+    .offset = offsetof(struct deadlines, half_close_rate),
+    NOT_A_DEADLINE,
+    .flag = "half-close-rate",
+    .help = "Less than this over half_close counts as no progress; off: any byte is progress",
+};
+
+#define HOUR_MS (3600 * 1000)
+
+/* TCP_KEEPIDLE takes 1 to 32767 whole seconds (MAX_TCP_KEEPIDLE in include/net/tcp.h), TCP_USER_TIMEOUT what
+ * fits an int of milliseconds (tcp(7)): the maxima are the largest round ones. */
+#define TCP_ROWS(list, scope_, type_, legs)                                                                  \
+    {.path = list ".tcp.nodelay",                                                                            \
+     .scope = (scope_),                                                                                      \
+     .type = OPTION_SWITCH,                                                                                  \
+     .fallback = "on",                                                                                       \
+     .offset = offsetof(type_, tcp.nodelay),                                                                 \
+     NOT_A_DEADLINE,                                                                                         \
+     .help = "TCP_NODELAY on " legs ": small writes leave at once"},                                         \
+        {.path = list ".tcp.keepalive",                                                                      \
+         .scope = (scope_),                                                                                  \
+         .type = OPTION_DURATION,                                                                            \
+         .fallback = "off",                                                                                  \
+         .min = 1000,                                                                                        \
+         .max = 9 * HOUR_MS,                                                                                 \
+         .step = 1000,                                                                                       \
+         OFF_IS_NEVER,                                                                                       \
+         .offset = offsetof(type_, tcp.keepalive_ms),                                                        \
+         NOT_A_DEADLINE,                                                                                     \
+         .help = "Idle time after which the kernel probes " legs " (SO_KEEPALIVE)"},                         \
+    {                                                                                                        \
+        .path = list ".tcp.user_timeout", .scope = (scope_), .type = OPTION_DURATION, .fallback = "off",     \
+        .min = 1, .max = 24 * 24 * HOUR_MS, OFF_IS_NEVER, .offset = offsetof(type_, tcp.user_timeout_ms),    \
+        NOT_A_DEADLINE, .help = "How long " legs " may leave bytes unacknowledged (TCP_USER_TIMEOUT)"        \
+    }
+
+static const struct option_row side_rows[] = {
+    {.path = "frontends[].name",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_NAME,
+     .offset = offsetof(struct conf_frontend, name),
+     NOT_A_DEADLINE,
+     .help = "In logs and metrics; unique among frontends"},
+    {.path = "frontends[].listen",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_LISTEN,
+     NOT_A_DEADLINE,
+     .flag = "listen",
+     .help = "Where clients connect: HOST:PORT, [HOST]:PORT or unix:/PATH; a list"},
+    {.path = "frontends[].mode",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_WORD,
+     .fallback = "tcp",
+     .words = modes,
+     .later = "http",
+     .offset = offsetof(struct conf_frontend, mode),
+     NOT_A_DEADLINE,
+     .flag = "mode",
+     .help = "What is followed: tcp is bytes and FINs"},
+    {.path = "frontends[].backend",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_REFERENCE,
+     .offset = offsetof(struct conf_frontend, backend),
+     NOT_A_DEADLINE,
+     .help = "The name of the backend that serves it"},
+    {.path = "frontends[].max_connections",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_COUNT,
+     .fallback = "off",
+     .min = 1,
+     .max = 10 * 1000 * 1000,
+     OFF_IS_NONE,
+     .offset = offsetof(struct conf_frontend, max_connections),
+     NOT_A_DEADLINE,
+     .flag = "max-connections",
+     .help = "How many sessions there may be at a time"},
+    {.path = "frontends[].deadlines",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_DEADLINES,
+     .fallback = "{}",
+     .offset = offsetof(struct conf_frontend, deadlines),
+     NOT_A_DEADLINE,
+     .help = "What differs from `deadlines:` for this frontend"},
+    TCP_ROWS("frontends[]", SCOPE_FRONTEND, struct conf_frontend, "client legs"),
+    {.path = "backends[].name",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_NAME,
+     .offset = offsetof(struct conf_backend, name),
+     NOT_A_DEADLINE,
+     .help = "In logs and metrics; unique among backends"},
+    {.path = "backends[].servers",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_SERVERS,
+     NOT_A_DEADLINE,
+     .flag = "backend",
+     .help = "Where the service is: HOST:PORT, NAME:PORT or unix:/PATH; a list"},
+    {.path = "backends[].balance",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_WORD,
+     .fallback = "roundrobin",
+     .words = balances,
+     .offset = offsetof(struct conf_backend, balance),
+     NOT_A_DEADLINE,
+     .help = "Which server is next: in turn, the least busy, or by client address"},
+    {.path = "backends[].resolve_interval",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_DURATION,
+     .fallback = "30s",
+     .min = 1000,
+     .max = DEADLINE_MAX_MS,
+     OFF_IS_NEVER,
+     .offset = offsetof(struct conf_backend, resolve_interval_ms),
+     NOT_A_DEADLINE,
+     .help = "How often names of servers are resolved again; off: only at the start"},
+    TCP_ROWS("backends[]", SCOPE_BACKEND, struct conf_backend, "backend legs"),
+};
+
+/* What DESIGN promises for later; refused until it works, so that nobody believes it is on. */
+static const char *const later[] = {
+    "admin",
+    "reaper",
+    "frontends[].accept_proxy",
+    "frontends[].trusted",
+    "frontends[].max_connections_per_client",
+    "backends[].send_proxy",
+    "backends[].reuse",
+};
+
+/* Building the table. */
+
+enum {
+    TOP_COUNT = sizeof top_rows / sizeof top_rows[0],
+    SIDE_COUNT = sizeof side_rows / sizeof side_rows[0],
+    TABLE_COUNT = TOP_COUNT + DEADLINE_COUNT + 1 + SIDE_COUNT
+};
+
+static struct option_row table[TABLE_COUNT];
+static size_t table_count;
+
+/* What the rows of deadlines point to. */
+static struct {
+    char path[OPTION_PATH];
+    char flag[OPTION_PATH];
+    char fallback[VALUE_NUMBER_TEXT];
+    char help[192];
+} deadline_texts[DEADLINE_COUNT];
+static char rate_text[VALUE_NUMBER_TEXT];
+
+static void deadline_option(enum deadline_id id, struct option_row *row)
+{
+    const struct deadline *deadline = deadline_row(id);
+    char *path = deadline_texts[id].path;
+    char *flag = deadline_texts[id].flag;
+    char *fallback = deadline_texts[id].fallback;
+    bool top = id == DEADLINE_DRAIN;
+    snprintf(path, OPTION_PATH, "%s%s", top ? "" : "deadlines.", deadline->name);
+    snprintf(flag, OPTION_PATH, "%s", deadline->name);
+    for (char *at = flag; *at; at++)
+        *at = *at == '_' ? '-' : *at;
+    snprintf(fallback, VALUE_NUMBER_TEXT, "off");
+    if (deadline->default_ms != DEADLINE_OFF)
+        value_duration_text(deadline->default_ms, fallback);
+    char *help = deadline_texts[id].help;
+    snprintf(help, sizeof deadline_texts[id].help, "%s: %s", deadline->runs_while, deadline->at_expiry);
+    help[0] = (char)toupper((unsigned char)help[0]);
+    *row = (struct option_row){
+        .path = path,
+        .scope = top ? SCOPE_TOP : SCOPE_DEADLINES,
+        .type = OPTION_DURATION,
+        .fallback = fallback,
+        .min = deadline->min_ms,
+        .max = deadline->max_ms,
+        .word = deadline->may_be_off ? "off" : NULL,
+        .word_value = DEADLINE_OFF,
+        .offset = top ? offsetof(struct conf, drain_ms)
+                      : offsetof(struct deadlines, after_ms) + id * sizeof(uint64_t),
+        .deadline = id,
+        .flag = flag,
+        .help = help,
+    };
+}
+
+static void rate_option(struct option_row *row)
+{
+    value_rate_text(DEADLINE_HALF_CLOSE_RATE_DEFAULT, rate_text);
+    *row = rate_row;
+    row->fallback = rate_text;
+}
+
+static void build_table(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TOP_COUNT; i++)
+        table[count++] = top_rows[i];
+    deadline_option(DEADLINE_DRAIN, &table[count++]);
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
+        if (id != DEADLINE_DRAIN)
+            deadline_option(id, &table[count++]);
+        if (id == DEADLINE_HALF_CLOSE)
+            rate_option(&table[count++]);
+    }
+    for (size_t i = 0; i < SIDE_COUNT; i++)
+        table[count++] = side_rows[i];
+    assert(count == TABLE_COUNT);
+    table_count = count;
+}
+
+const struct option_row *option_table(size_t *count)
+{
+    if (table_count == 0)
+        build_table();
+    *count = table_count;
+    return table;
+}
+
+/* Looking up. */
+
+const struct option_row *option_find(const char *path)
+{
+    size_t count = 0;
+    const struct option_row *rows = option_table(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rows[i].path, path) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+bool option_is_section(const char *path)
+{
+    size_t count = 0;
+    size_t length = strlen(path);
+    const struct option_row *rows = option_table(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(rows[i].path, path, length) == 0 &&
+            (rows[i].path[length] == '.' || rows[i].path[length] == '['))
+            return true;
+    return false;
+}
+
+bool option_is_later(const char *path)
+{
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
+        if (strcmp(later[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* The next distinct key below `prefix`, from row *i on; false when there is none. Keys of one section follow
+ * each other in the table. */
+static bool next_key(const char *prefix, size_t *i, char key[OPTION_PATH])
+{
+    size_t count = 0;
+    const struct option_row *rows = option_table(&count);
+    size_t length = strlen(prefix);
+    char before[OPTION_PATH];
+    snprintf(before, sizeof before, "%s", key);
+    for (; *i < count; ++*i) {
+        const char *path = rows[*i].path;
+        if (strncmp(path, prefix, length) != 0)
+            continue;
+        snprintf(key, OPTION_PATH, "%.*s", (int)strcspn(path + length, ".["), path + length);
+        if (strcmp(key, before) != 0)
+            return true;
+    }
+    return false;
+}
+
+void option_keys(const char *prefix, char *keys, size_t size)
+{
+    char key[OPTION_PATH] = "";
+    size_t used = 0;
+    keys[0] = '\0';
+    for (size_t i = 0; next_key(prefix, &i, key) && used < size;)
+        used += (size_t)snprintf(keys + used, size - used, "%s%s", used ? ", " : "", key);
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many letters have to be changed, added, left out or swapped with their neighbour to get from a to b
+ * (optimal string alignment). Both shorter than OPTION_PATH. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t rows[3][OPTION_PATH]; /* of the matrix: this one and the two before */
+    size_t length = strlen(b);
+    for (size_t j = 0; j <= length; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t *now = rows[i % 3];
+        const size_t *before = rows[(i + 2) % 3];
+        now[0] = i;
+        for (size_t j = 1; j <= length; j++) {
+            now[j] = least(least(before[j], now[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], rows[(i + 1) % 3][j - 2] + 1);
+        }
+    }
+    return rows[strlen(a) % 3][length];
+}
+
+bool option_nearest(const char *prefix, const char *key, char nearest[static OPTION_PATH])
+{
+    char candidate[OPTION_PATH] = "";
+    size_t length = strlen(key);
+    size_t best = length / 3 + 1; /* farther than this is another word */
+    bool found = false;
+    if (length >= OPTION_PATH)
+        return false;
+    for (size_t i = 0; next_key(prefix, &i, candidate);) {
+        size_t distance = edit_distance(key, candidate);
+        if (distance < best || (!found && distance == best)) {
+            best = distance;
+            snprintf(nearest, OPTION_PATH, "%s", candidate);
+            found = true;
+        }
+    }
+    return found;
+}
+
+int option_set(const struct option_row *row, void *object, const char *text, const char **why)
+{
+    assert(option_kind(row)->set);
+    *why = NULL;
+    return option_kind(row)->set(row, (char *)object + row->offset, text, why);
+}
+
+int option_set_action(const struct option_row *row, struct deadlines *deadlines, enum leg leg,
+                      const char *text)
+{
+    assert(row->deadline < DEADLINE_COUNT && deadline_row(row->deadline)->settable_action);
+    int action = kind_word(actions, text);
+    if (action < 0)
+        return ERROR_CONFIG;
+    deadlines->action[row->deadline][leg] = (enum close_action)action;
+    return 0;
+}
+
+const char *option_action(enum close_action action)
+{
+    return actions[action];
+}
+
+void option_allowed(const struct option_row *row, char allowed[static OPTION_ALLOWED])
+{
+    option_kind(row)->allowed(row, allowed, OPTION_ALLOWED);
+}
+
+void option_text(const struct option_row *row, const void *object, char *text, size_t size)
+{
+    assert(option_kind(row)->text);
+    option_kind(row)->text(row, (const char *)object + row->offset, text, size);
+}
+
+const char *option_argument(const struct option_row *row)
+{
+    return option_kind(row)->argument;
+}
+
+bool option_is_list(const struct option_row *row)
+{
+    return option_kind(row)->list;
+}
+
+int option_defaults(enum option_scope scope, void *object)
+{
+    size_t count = 0;
+    const struct option_row *rows = option_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *why = NULL;
+        if (rows[i].scope != scope || !rows[i].fallback || !option_kind(&rows[i])->set)
+            continue;
+        int error = option_set(&rows[i], object, rows[i].fallback, &why);
+        assert(error != ERROR_CONFIG);
+        if (error)
+            return error;
+    }
+    return 0;
+}

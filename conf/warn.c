@@ -1,0 +1,115 @@
+#include "conf/warn.h"
+
+#include "conf/value.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define CONNTRACK_CLOSE_WAIT "nf_conntrack_tcp_timeout_close_wait"
+
+enum { DESCRIPTORS_BESIDES = 64 }; /* listeners, loops, pipes and logs beside those of sessions */
+
+/* The first number in the file, or the fallback. */
+static uint64_t read_number(const char *path, uint64_t fallback)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return fallback;
+    char line[32] = "";
+    uint64_t number = fallback;
+    if (fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        value_integer(line, &number); /* leaves the fallback when it is no number */
+    }
+    fclose(file);
+    return number;
+}
+
+void conf_host_read(struct conf_host *host)
+{
+    struct rlimit limit = {.rlim_max = RLIM_INFINITY};
+    getrlimit(RLIMIT_NOFILE, &limit); /* fails only for bad arguments: getrlimit(2) */
+    host->descriptors = limit.rlim_max == RLIM_INFINITY ? UINT64_MAX : limit.rlim_max;
+    host->conntrack_close_wait_ms = read_number("/proc/sys/net/netfilter/" CONNTRACK_CLOSE_WAIT, 60) * 1000;
+}
+
+static bool is_remote(const struct conf_server *server)
+{
+    const void *socket = &server->address.address;
+    if (server->address.length == 0)
+        return strcmp(server->host, "localhost") != 0;
+    if (server->address.address.ss_family == AF_INET) {
+        const struct sockaddr_in *in = socket;
+        return (ntohl(in->sin_addr.s_addr) >> 24) != IN_LOOPBACKNET;
+    }
+    if (server->address.address.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = socket;
+        return !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    return false;
+}
+
+static const struct conf_server *first_remote(const struct conf_backend *backend)
+{
+    for (size_t i = 0; i < backend->server_count; i++)
+        if (is_remote(&backend->servers[i]))
+            return &backend->servers[i];
+    return NULL;
+}
+
+/* A half-closed session that is silent for longer than conntrack remembers it: the RST that ends it may not
+ * reach the backend. */
+static void warn_conntrack(const struct conf *conf, const struct conf_frontend *frontend,
+                           const struct conf_host *host, struct findings *findings)
+{
+    uint64_t half_close = frontend->deadlines.after_ms[DEADLINE_HALF_CLOSE];
+    uint64_t most = frontend->deadlines.after_ms[DEADLINE_HALF_CLOSE_MAX];
+    uint64_t silent_ms = half_close < most ? half_close : most;
+    const struct conf_server *server = first_remote(&conf->backends[frontend->backend]);
+    if (!server || silent_ms <= host->conntrack_close_wait_ms)
+        return;
+    char silent[VALUE_NUMBER_TEXT] = "ever";
+    char known[VALUE_NUMBER_TEXT];
+    if (silent_ms != DEADLINE_OFF)
+        value_duration_text(silent_ms, silent);
+    value_duration_text(host->conntrack_close_wait_ms, known);
+    finding_warning(
+        findings,
+        "frontend %s: a half-closed session may be silent for %s (half_close), but a firewall or NAT "
+        "before %s forgets it after %s (" CONNTRACK_CLOSE_WAIT ") and may then drop the RST that ends it",
+        frontend->name, silent, server->text, known);
+}
+
+static void warn_descriptors(const struct conf *conf, const struct conf_host *host, struct findings *findings)
+{
+    uint64_t sessions = 0;
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        sessions += conf->frontends[i].max_connections;
+    uint64_t needed = 2 * sessions + DESCRIPTORS_BESIDES;
+    if (sessions > 0 && needed > host->descriptors)
+        finding_warning(findings,
+                        "max_connections of all frontends needs %" PRIu64
+                        " descriptors, but this process may "
+                        "have %" PRIu64 " (hard RLIMIT_NOFILE; LimitNOFILE= in a systemd unit)",
+                        needed, host->descriptors);
+}
+
+static void warn_unused(const struct conf *conf, size_t backend, struct findings *findings)
+{
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        if (conf->frontends[i].backend == backend)
+            return;
+    finding_warning(findings, "backend %s: no frontend uses it", conf->backends[backend].name);
+}
+
+void conf_warn(const struct conf *conf, const struct conf_host *host, struct findings *findings)
+{
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        warn_conntrack(conf, &conf->frontends[i], host, findings);
+    warn_descriptors(conf, host, findings);
+    for (size_t i = 0; i < conf->backend_count; i++)
+        warn_unused(conf, i, findings);
+}
