@@ -11,6 +11,8 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"run", command_run, "stand before a service and end what it leaks"},
+    {"check", command_check, "say whether a configuration is fine, and what is wrong with it"},
     {"leak", command_leak, "serve as a backend that leaks, for tests and demos"},
     {NULL, NULL, NULL},
 };

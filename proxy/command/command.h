@@ -12,5 +12,7 @@ enum exit_status {
 };
 
 int command_leak(int argc, char **argv);
+int command_run(int argc, char **argv);
+int command_check(int argc, char **argv);
 
 #endif

@@ -10,6 +10,9 @@
 /* Connections accepted before others get their turn. */
 enum { ACCEPTS_PER_TURN = 64 };
 
+/* A listener at its limit stops and goes on with every session that ends; it says so this often at most. */
+enum { SAY_EVERY_MS = 10000 };
+
 static bool take_place(struct listener *listener)
 {
     struct frontend *frontend = listener->frontend;
@@ -27,23 +30,22 @@ static void give_place_back(struct listener *listener)
     plane_release(listener->worker->plane);
 }
 
-static void say(struct listener *listener, enum conf_log_level level, const char *message, const char *why)
+static void say_paused(struct listener *listener, const char *why)
 {
     struct log_ring *log = listener->worker->log;
-    if (!log_wants(log, level))
+    if (!log_wants(log, CONF_LOG_WARNING))
         return;
     struct line line;
-    line_begin(&line, log_format(log), level, message);
+    line_begin(&line, log_format(log), CONF_LOG_WARNING, "accept_paused");
     line_text(&line, "frontend", listener->frontend->conf->name);
-    if (why)
-        line_text(&line, "reason", why);
+    line_text(&line, "reason", why);
     log_line(log, line_end(&line));
 }
 
 static void pause_accepting(struct listener *listener, const char *why)
 {
     if (!listener->paused)
-        say(listener, CONF_LOG_WARNING, "accept_paused", why);
+        say_paused(listener, why);
     listener->paused = true;
     worker_set_alarm(listener->worker, &listener->retry, worker_now_ms(listener->worker) + LISTENER_RETRY_MS);
 }
@@ -66,10 +68,7 @@ static bool accept_one(struct listener *listener)
         pause_accepting(listener, uv_err_name(fd));
         return false;
     }
-    if (listener->paused) {
-        listener->paused = false;
-        say(listener, CONF_LOG_INFO, "accept_resumed", NULL);
-    }
+    listener->paused = false;
     if (session_open(listener->worker, listener->frontend, fd, &client) < 0) {
         socket_abort(fd);
         give_place_back(listener);

@@ -19,7 +19,8 @@ struct listener {
     struct worker *worker;
     struct frontend *frontend;
     int fd;
-    bool paused; /* had to stop; said so once */
+    bool paused;           /* had to stop */
+    uint64_t say_again_ms; /* not before */
 };
 
 void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd);

@@ -12,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Descriptors kept for what is not a session: loops, logs, listeners' own, name resolution. */
-enum { DESCRIPTORS_RESERVED = 64 };
+/* Descriptors kept for what is not a session: the process's, and each worker's loop and pipes. */
+enum { DESCRIPTORS_PROCESS = 64, DESCRIPTORS_WORKER = 8 + 2 * PIPES_MAX };
 
 struct plane {
     const struct conf *conf;
@@ -31,8 +31,7 @@ struct plane {
     uint64_t sessions_max;
 };
 
-/* ---- limits
- * -------------------------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------------------------------------------- */
 
 /* Every session needs two descriptors. Raises the soft limit to the hard one first. */
 static uint64_t sessions_allowed(unsigned workers, size_t listeners)
@@ -44,8 +43,11 @@ static uint64_t sessions_allowed(unsigned workers, size_t listeners)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
-    uint64_t reserved = DESCRIPTORS_RESERVED + workers * (listeners + 8);
-    return limit.rlim_cur > reserved + 2 ? (limit.rlim_cur - reserved) / 2 : 1;
+    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER);
+    if (reserved >
+        limit.rlim_cur / 2) /* a tight limit is shared; without descriptors a half is only copied */
+        reserved = limit.rlim_cur / 2;
+    return (limit.rlim_cur - reserved) / 2;
 }
 
 bool plane_admit(struct plane *plane)
@@ -62,8 +64,7 @@ void plane_release(struct plane *plane)
     atomic_fetch_sub_explicit(&plane->sessions, 1, memory_order_relaxed);
 }
 
-/* ---- listening
- * ----------------------------------------------------------------------------------------------- */
+/* ---- listening ---------------------------------------------------------------------------------------- */
 
 static int *listen_fd(struct plane *plane, unsigned worker, size_t address)
 {
@@ -104,8 +105,7 @@ static int open_all(struct plane *plane, const char **where)
     return 0;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------------- */
 
 static unsigned workers_wanted(const struct conf *conf)
 {
@@ -235,8 +235,7 @@ void plane_free(struct plane *plane)
     free(plane);
 }
 
-/* ---- what it knows
- * --------------------------------------------------------------------------------------------- */
+/* ---- what it knows ------------------------------------------------------------------------------------ */
 
 const struct conf_address *plane_address(const struct plane *plane, size_t frontend, size_t listen)
 {

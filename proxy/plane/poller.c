@@ -8,12 +8,13 @@
 /* Events taken from the kernel at once. */
 enum { BATCH = 256 };
 
-static void on_readable(uv_poll_t *handle, int status, int events)
+/* Batches that poller_catch_up() delivers at most: twice the descriptors that fill them. */
+enum { CATCH_UP = 2 * 65536 / BATCH };
+
+/* Delivers one batch; returns how many events it had. */
+static int deliver(struct poller *poller)
 {
-    struct poller *poller = handle->data;
     struct epoll_event batch[BATCH];
-    (void)status; /* an epoll descriptor reports no errors */
-    (void)events;
     int count = epoll_wait(poller->fd, batch, BATCH, 0);
     assert(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {
@@ -21,6 +22,20 @@ static void on_readable(uv_poll_t *handle, int status, int events)
         source->ready(source, batch[i].events);
     }
     poller->settle(poller->context);
+    return count;
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events)
+{
+    (void)status; /* an epoll descriptor reports no errors */
+    (void)events;
+    (void)deliver(handle->data);
+}
+
+void poller_catch_up(struct poller *poller)
+{
+    for (int batches = 0; batches < CATCH_UP && deliver(poller) == BATCH; batches++)
+        ;
 }
 
 int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context)

@@ -33,6 +33,10 @@ int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), 
 /* Registers the descriptor for `events` (EPOLLET is added). 0, -ENOMEM or -ENOSPC. */
 int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source);
 
+/* Delivers what has already happened, without waiting: before time is held against a session, for a process that
+ * was stopped for a while must not take what queued up meanwhile for silence. */
+void poller_catch_up(struct poller *poller);
+
 /* Leaves the loop; sources are not told. The poller must stay in place until the loop has been run once more.
  */
 void poller_close(struct poller *poller);

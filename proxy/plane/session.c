@@ -14,8 +14,7 @@ enum { BUDGET = 1 << 20 };
 
 static void connect_next(struct session *session);
 
-/* ---- the log line
- * ------------------------------------------------------------------------------------------ */
+/* ---- the log line ------------------------------------------------------------------------------------- */
 
 static void log_end(struct session *s)
 {
@@ -53,8 +52,7 @@ static void count_end(struct session *s)
             counter_add(&counters->resets[leg], 1);
 }
 
-/* ---- events to the pair, its actions to the sockets
- * ----------------------------------------------------------- */
+/* ---- events to the pair, its actions to the sockets --------------------------------------------------- */
 
 static bool has_ended(const struct session *s)
 {
@@ -124,18 +122,28 @@ static void sample(struct session *s, uint64_t now_ms)
     }
 }
 
-/* Before these the pair has to know what the peers' kernels have acknowledged. */
-static bool wants_sample(enum pair_event event)
+/* Before these the pair has to know what the peers' kernels have acknowledged; not before a second FIN, which ends
+ * the session whatever they have. */
+static bool wants_sample(const struct session *s, const struct pair_input *input)
 {
-    return event == PAIR_EVENT_FIN || event == PAIR_EVENT_DRAINED || event == PAIR_EVENT_RESET ||
-           event == PAIR_EVENT_LOST || event == PAIR_EVENT_EXPIRED;
+    switch (input->event) {
+    case PAIR_EVENT_FIN:
+        return !s->pair.half[half_other(input->half)].fin_in;
+    case PAIR_EVENT_DRAINED:
+    case PAIR_EVENT_RESET:
+    case PAIR_EVENT_LOST:
+    case PAIR_EVENT_EXPIRED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Reports an event and does what follows. False once the session has ended. */
 static bool step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = worker_now_ms(s->worker);
-    if (wants_sample(input.event))
+    if (wants_sample(s, &input))
         sample(s, now_ms);
     perform(s, pair_step(&s->pair, &input, now_ms));
     if (has_ended(s))
@@ -158,8 +166,7 @@ static bool step_gone(struct session *s, enum leg leg)
     return step(s, (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
 }
 
-/* ---- connecting
- * -------------------------------------------------------------------------------------------- */
+/* ---- connecting --------------------------------------------------------------------------------------- */
 
 static enum reason reason_of_connect(int error)
 {
@@ -244,8 +251,7 @@ static bool connected(struct session *s)
     return backend->writable && step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
 }
 
-/* ---- relaying
- * ---------------------------------------------------------------------------------------------- */
+/* ---- relaying ----------------------------------------------------------------------------------------- */
 
 /* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
  * be looked at again. */
@@ -354,8 +360,7 @@ static void on_alarm(struct alarm *alarm)
     (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
 }
 
-/* ---- the interface
- * ----------------------------------------------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------------------------------------ */
 
 int session_open(struct worker *worker, struct frontend *frontend, int fd, const union socket_address *client)
 {

@@ -110,6 +110,26 @@ int socket_bound(int fd, struct conf_address *address)
     return getsockname(fd, (struct sockaddr *)&address->address, &address->length) ? -errno : 0;
 }
 
+/* What accept() passes on of the connection it took off the backlog (accept(2), "Error handling"): the next one
+ * may be sound. */
+static bool was_of_connection(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int socket_accept(int fd, union socket_address *peer)
 {
     socklen_t length = sizeof peer->bytes;
@@ -117,7 +137,7 @@ int socket_accept(int fd, union socket_address *peer)
     int accepted;
     do {
         accepted = accept4(fd, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    } while (accepted < 0 && (errno == EINTR || errno == ECONNABORTED));
+    } while (accepted < 0 && was_of_connection(errno));
     return accepted < 0 ? -errno : accepted;
 }
 

@@ -10,22 +10,20 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* ---- put-off work and alarms
- * --------------------------------------------------------------------------------- */
+/* ---- put-off work and alarms -------------------------------------------------------------------------- */
 
 static void settle(void *context);
 
 static void on_idle(uv_idle_t *handle)
 {
     struct worker *worker = handle->data;
-    struct task *tasks = worker->tasks;
-    /* What these put off again waits for the next turn. */
-    worker->tasks = NULL;
-    struct task *task, *next;
-    DL_FOREACH_SAFE(tasks, task, next)
-    {
-        DL_DELETE(tasks, task);
-        task->queued = false;
+    struct task *task;
+    size_t count;
+    DL_COUNT(worker->tasks, task, count);
+    /* What these put off again is behind them and waits for the next turn. */
+    while (count-- > 0 && worker->tasks) {
+        task = worker->tasks;
+        worker_forget(worker, task);
         task->run(task);
     }
     if (!worker->tasks)
@@ -72,6 +70,7 @@ static void on_timer(uv_timer_t *handle)
     struct worker *worker = handle->data;
     struct wheel_entry *entry;
     worker->timer_due_ms = UINT64_MAX;
+    poller_catch_up(&worker->poller);
     while ((entry = wheel_pop(&worker->wheel, worker_now_ms(worker)))) {
         struct alarm *alarm = (struct alarm *)entry;
         alarm->ring(alarm);
@@ -89,8 +88,7 @@ static void set_timer(struct worker *worker)
     uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 0, 0);
 }
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------------ */
+/* ---- sessions ----------------------------------------------------------------------------------------- */
 
 void worker_session_opened(struct worker *worker, struct session *session)
 {
@@ -118,8 +116,7 @@ static void free_ended(struct worker *worker)
     }
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------------- */
 
 static void close_handles(struct worker *worker)
 {

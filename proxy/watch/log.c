@@ -13,6 +13,9 @@
 enum { RING_SIZE = 1 << 18 };
 enum { RINGS_MAX = 256 };
 
+/* The writer collects for this long before it writes: under load one write carries many lines. */
+enum { COLLECT_MS = 20 };
+
 /* Positions count up for ever and are taken modulo RING_SIZE; head - tail bytes are in use. */
 struct log_ring {
     struct log *log;
@@ -103,6 +106,10 @@ static void writer(void *context)
     bool stop;
     do {
         uv_sem_wait(&log->wake);
+        if (!atomic_load(&log->stop))
+            uv_sleep(COLLECT_MS);
+        while (uv_sem_trywait(&log->wake) == 0)
+            ;
         stop = atomic_load(&log->stop);
         if (atomic_exchange(&log->reopen, false))
             reopen_target(log);

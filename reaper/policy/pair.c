@@ -25,8 +25,7 @@ static pair_actions do_leg(unsigned action, enum leg leg)
     return (pair_actions)action << leg;
 }
 
-/* ---- what a pair looks like
- * -------------------------------------------------------------------------------- */
+/* ---- what a pair looks like --------------------------------------------------------------------------- */
 
 static bool half_ended(const struct half_track *h)
 {
@@ -85,8 +84,7 @@ static bool at_rest(const struct pair *pair, uint64_t now_ms)
     return now_ms >= progress_ms(pair) + REST_MS;
 }
 
-/* ---- changes: the only places that set a phase, a leg's end or a half's FIN
- * --------------------------------- */
+/* ---- changes: the only places that set a phase, a leg's end or a half's FIN --------------------------- */
 
 static void begin_window(struct pair *pair, uint64_t now_ms)
 {
@@ -179,8 +177,7 @@ static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms
     return actions;
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------------------------------------- */
 
 static void begin_ending(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
@@ -307,8 +304,7 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
     return 0;
 }
 
-/* ---- time
- * -------------------------------------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------------------------------------- */
 
 /* When a deadline comes due, deliveries aside. */
 static uint64_t due_ms(const struct pair *pair, enum deadline_id id)
@@ -447,8 +443,7 @@ static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
     return 0;
 }
 
-/* ---- the interface
- * ----------------------------------------------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------------------------------------ */
 
 void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t servers_left, uint64_t now_ms)
 {

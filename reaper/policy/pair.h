@@ -3,12 +3,11 @@
 
 /* A session's two halves as one state machine: events and time in, actions out.
  *
- *   CONNECTING --connected--> OPEN --lifetime, drain--> ENDING     (relays until it comes to rest)
- *        |                      |                          |
- *        |                      |--- a leg was reset ------+--> RESETTING  (what that leg sent before is
- * delivered) |                      |--- a deadline fired -----+--> CLOSING    (our FINs are out, `grace` for
- * theirs)
- *        +----------------------+--- both FINs relayed ----+--> ENDED
+ *   CONNECTING --connected--> OPEN --lifetime, drain--> ENDING    relays until it comes to rest
+ *        |                     |                          |
+ *        |                     |--- a leg was reset ------+--> RESETTING   what that leg sent is delivered
+ *        |                     |--- a deadline fired -----+--> CLOSING     our FINs are out, `grace` for theirs
+ *        +---------------------+--- both FINs relayed ----+--> ENDED
  *
  * Each half has two facts, `fin_in` (its source's FIN was read, or nothing can come any more) and `fin_out`
  * (FIN was sent to its sink, or nothing can go out any more), which make its four states:
@@ -19,18 +18,19 @@
  *
  * Invariants, checked by pair_check():
  *   - No FIN passes a byte: fin_out is never set by a FIN while the half holds bytes.
- *   - A leg that is owed bytes is never sent a FIN of our making; it gets RST: an EOF would
- *     pass for the end of what it waits for.
+ *   - A leg that is owed bytes is never sent a FIN of our making: it would take that for the end of what it
+ *     waited for. It gets RST.
  *   - ENDED is final, has a reason, and leaves no leg up.
  *
- * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
- * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
+ * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system call.
+ * One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
  *
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
- *   - pair_sample() for each leg that is up, before PAIR_EVENT_FIN, _DRAINED, _RESET, _LOST and _EXPIRED:
- * what its peer's kernel has not acknowledged. Bytes in a send queue are not delivered, and RST would destroy
- * them; so no deadline resets a leg whose peer still takes bytes.
+ *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET, _LOST
+ *     and _EXPIRED: what its peer's kernel has not acknowledged. Bytes in a send queue are not delivered, and
+ *     RST would destroy them; so a deadline whose row says `spares_delivery` resets no leg whose peer still takes
+ *     bytes.
  *   - pair_step() for everything else. */
 
 #include "reaper/policy/deadline.h"
@@ -72,7 +72,7 @@ struct pair_input {
     enum reason reason; /* REFUSED, ABORT */
 };
 
-/* What the caller does after a step, in this order. A set of bits; the leg ones by the functions below. */
+/* What the caller does after a step, in this order. A set of bits. */
 typedef uint32_t pair_actions;
 enum {
     PAIR_DO_FIN = 1u << 0,     /* << leg: shutdown(SHUT_WR) */

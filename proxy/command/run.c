@@ -1,0 +1,176 @@
+#include "conf/load.h"
+#include "conf/warn.h"
+#include "proxy/command/command.h"
+#include "proxy/plane/plane.h"
+#include "proxy/plane/socket.h"
+#include "proxy/watch/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <uv.h>
+
+/* The main thread's own: signals, and the end of the workers. */
+struct program {
+    uv_loop_t loop;
+    uv_signal_t signals[3];
+    uv_async_t stopped;
+    struct log *log;
+    struct log_ring *ring;
+    struct plane *plane;
+    bool draining;
+};
+
+static void close_handles(struct program *program)
+{
+    for (size_t i = 0; i < sizeof program->signals / sizeof program->signals[0]; i++)
+        uv_close((uv_handle_t *)&program->signals[i], NULL);
+    uv_close((uv_handle_t *)&program->stopped, NULL);
+}
+
+static void on_stopped(uv_async_t *handle)
+{
+    struct program *program = handle->data;
+    if (!plane_running(program->plane))
+        close_handles(program);
+}
+
+static void on_terminate(uv_signal_t *handle, int number)
+{
+    struct program *program = handle->data;
+    log_say(program->ring, CONF_LOG_INFO, program->draining ? "aborting" : "draining", "signal",
+            number == SIGINT ? "SIGINT" : "SIGTERM");
+    if (program->draining)
+        plane_abort(program->plane);
+    else
+        plane_drain(program->plane);
+    program->draining = true;
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct program *program = handle->data;
+    (void)number;
+    log_reopen(program->log);
+}
+
+static void init_handles(struct program *program)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    uv_async_init(&program->loop, &program->stopped, on_stopped);
+    program->stopped.data = program;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        uv_signal_init(&program->loop, &program->signals[i]);
+        program->signals[i].data = program;
+        uv_signal_start(&program->signals[i], numbers[i] == SIGHUP ? on_hangup : on_terminate, numbers[i]);
+    }
+}
+
+static void say_listening(struct program *program, const struct conf *conf)
+{
+    for (size_t f = 0; f < conf->frontend_count; f++) {
+        const struct conf_frontend *frontend = &conf->frontends[f];
+        for (size_t l = 0; l < frontend->listen_count; l++) {
+            const struct conf_address *bound = plane_address(program->plane, f, l);
+            union socket_address address;
+            char text[SOCKET_TEXT];
+            struct line line;
+            memcpy(address.bytes, &bound->address, sizeof address.bytes);
+            bool unix_path = bound->address.ss_family == AF_UNIX;
+            line_begin(&line, log_format(program->ring), CONF_LOG_INFO, "listening");
+            line_text(&line, "frontend", frontend->name);
+            line_text(&line, "address", unix_path ? frontend->listen[l].text : socket_text(&address, text));
+            line_text(&line, "backend", conf->backends[frontend->backend].name);
+            if (log_wants(program->ring, CONF_LOG_INFO))
+                log_line(program->ring, line_end(&line));
+        }
+    }
+    log_flush(program->ring);
+}
+
+static int serve(struct program *program, const struct conf *conf)
+{
+    const char *where = NULL;
+    init_handles(program);
+    int error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
+    if (error) {
+        fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
+        close_handles(program);
+        uv_run(&program->loop, UV_RUN_DEFAULT);
+        return EXIT_FOUND;
+    }
+    say_listening(program, conf);
+    uv_run(&program->loop, UV_RUN_DEFAULT);
+    log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
+    plane_free(program->plane);
+    return EXIT_FINE;
+}
+
+static int run_with(const struct conf *conf)
+{
+    struct program program = {0};
+    int error = log_open(&conf->log, &program.log);
+    if (error) {
+        fprintf(stderr, "lastack run: log.target: %s: %s\n", conf->log.target, uv_strerror(error));
+        return EXIT_FOUND;
+    }
+    program.ring = log_ring(program.log);
+    error = program.ring ? uv_loop_init(&program.loop) : UV_ENOMEM;
+    int status = EXIT_FOUND;
+    if (error) {
+        fprintf(stderr, "lastack run: %s\n", uv_strerror(error));
+    } else {
+        status = serve(&program, conf);
+        uv_loop_close(&program.loop);
+    }
+    log_close(program.log);
+    return status;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = state->input;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option; `lastack run --help` lists them", argument);
+        return EINVAL;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int command_run(int argc, char **argv)
+{
+    struct argp_child children[] = {{.argp = conf_argp()}, {0}};
+    struct argp argp = {
+        .parser = parse,
+        .children = children,
+        .doc =
+            "Stands before a service and finishes what it never finishes: relays TCP, bounds both halves of "
+            "every connection, and resets what leaks.\v"
+            "SIGTERM or SIGINT drains, a second one ends at once. SIGHUP opens the log file again.\n"
+            "Exit status: 0 ended when told to, 1 failed, 2 the options or the configuration were refused.",
+    };
+    struct conf_source source = {0};
+    struct findings findings = {0};
+    struct conf *conf = NULL;
+    argp_err_exit_status = EXIT_USAGE;
+    argp_parse(&argp, argc, argv, 0, NULL, &source);
+
+    int error = conf_load(&source, &conf, &findings);
+    if (!error) {
+        struct conf_host host;
+        conf_host_read(&host);
+        conf_warn(conf, &host, &findings);
+    }
+    findings_print(&findings, stderr);
+    int status = error ? EXIT_USAGE : run_with(conf);
+    findings_free(&findings);
+    conf_source_free(&source);
+    conf_free(conf);
+    return status;
+}
