@@ -115,6 +115,7 @@ static unsigned workers_wanted(const struct conf *conf)
 static int allocate(struct plane *plane)
 {
     const struct conf *conf = plane->conf;
+    assert(conf->frontend_count > 0 && conf->backend_count > 0);
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->address_count += conf->frontends[f].listen_count;
     plane->frontends = calloc(conf->frontend_count, sizeof *plane->frontends);

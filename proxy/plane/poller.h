@@ -5,8 +5,8 @@
  *
  * Every socket is registered once, edge-triggered, for everything it may ever be asked for, and leaves the
  * set by being closed: no system call per change of interest, and HUP and ERR are seen even when nobody reads
- * (libuv's own handles miss those, TEARDOWN.md 3). Edges are remembered by whoever owns the source. Figures
- * for and against a uv_poll_t per socket are in bench/README.md.
+ * (libuv's own handles drop their watcher after EOF and miss those). Edges are remembered by whoever owns the
+ * source. Figures for and against a uv_poll_t per socket are in bench/README.md.
  *
  * One poller a worker thread. A source belongs to the caller. After its descriptor was closed an event of the
  * batch being delivered may still reach it, so its memory must live until `settle` is called. */
@@ -15,8 +15,8 @@
 #include <uv.h>
 
 struct poller_source {
-    /* Called on the worker's thread with EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR as they came.
-     */
+    /* Called on the worker's thread with EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR as they
+     * came. */
     void (*ready)(struct poller_source *source, uint32_t events);
 };
 
@@ -33,8 +33,8 @@ int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), 
 /* Registers the descriptor for `events` (EPOLLET is added). 0, -ENOMEM or -ENOSPC. */
 int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source);
 
-/* Delivers what has already happened, without waiting: before time is held against a session, for a process that
- * was stopped for a while must not take what queued up meanwhile for silence. */
+/* Delivers what has already happened, without waiting: before time is held against a session, for a process
+ * that was stopped for a while must not take what queued up meanwhile for silence. */
 void poller_catch_up(struct poller *poller);
 
 /* Leaves the loop; sources are not told. The poller must stay in place until the loop has been run once more.

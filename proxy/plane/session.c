@@ -122,8 +122,8 @@ static void sample(struct session *s, uint64_t now_ms)
     }
 }
 
-/* Before these the pair has to know what the peers' kernels have acknowledged; not before a second FIN, which ends
- * the session whatever they have. */
+/* Before these the pair has to know what the peers' kernels have acknowledged; not before a second FIN, which
+ * ends the session whatever they have. */
 static bool wants_sample(const struct session *s, const struct pair_input *input)
 {
     switch (input->event) {

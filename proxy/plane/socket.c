@@ -110,8 +110,8 @@ int socket_bound(int fd, struct conf_address *address)
     return getsockname(fd, (struct sockaddr *)&address->address, &address->length) ? -errno : 0;
 }
 
-/* What accept() passes on of the connection it took off the backlog (accept(2), "Error handling"): the next one
- * may be sound. */
+/* What accept() passes on of the connection it took off the backlog (accept(2), "Error handling"): the next
+ * one may be sound. */
 static bool was_of_connection(int error)
 {
     switch (error) {

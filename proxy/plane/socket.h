@@ -1,7 +1,7 @@
 #ifndef PROXY_PLANE_SOCKET_H
 #define PROXY_PLANE_SOCKET_H
 
-/* System calls on the sockets that the proxy owns, with the semantics of TEARDOWN.md: nothing here decides.
+/* System calls on the sockets that the proxy owns, and nothing that decides.
  *
  * Every descriptor is non-blocking and close-on-exec and belongs to the caller. Any thread. Errors are
  * negative errno values. */
@@ -25,7 +25,7 @@ enum { SOCKET_TEXT = 128 };
 /* "1.2.3.4:80", "[::1]:80", or "unix" for an address without one. Returns `text`. */
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT]);
 
-/* A bound, listening socket with the options that accepted ones inherit (TEARDOWN.md 2.14). `share` sets
+/* A bound, listening socket with the options that accepted ones inherit (tcp(7)). `share` sets
  * SO_REUSEPORT. A unix path that nobody listens on any more is removed first. */
 int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, bool share);
 
@@ -44,7 +44,8 @@ int socket_error(int fd);
 /* Sends FIN behind what is queued. A peer that has reset already is no error: its event says so. */
 void socket_fin(int fd);
 
-/* SO_LINGER{1,0} and close: RST, from any state (TEARDOWN.md 2.3). On a unix socket, a close. */
+/* SO_LINGER{1,0} and close: RST, also from FIN_WAIT_2 (socket(7); net/ipv4/tcp.c, __tcp_close). On a unix
+ * socket, a close. */
 void socket_abort(int fd);
 
 /* What the peer's kernel has not acknowledged of what was written, a FIN counting one (SIOCOUTQ); on a unix

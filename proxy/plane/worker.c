@@ -196,6 +196,7 @@ static int init_listeners(struct worker *worker, const int *fds)
     size_t count = 0;
     for (size_t f = 0; f < conf->frontend_count; f++)
         count += conf->frontends[f].listen_count;
+    assert(count > 0);
     worker->listeners = calloc(count, sizeof *worker->listeners);
     if (!worker->listeners)
         return -ENOMEM;

@@ -3,11 +3,11 @@
 
 /* A session's two halves as one state machine: events and time in, actions out.
  *
- *   CONNECTING --connected--> OPEN --lifetime, drain--> ENDING    relays until it comes to rest
- *        |                     |                          |
- *        |                     |--- a leg was reset ------+--> RESETTING   what that leg sent is delivered
- *        |                     |--- a deadline fired -----+--> CLOSING     our FINs are out, `grace` for theirs
- *        +---------------------+--- both FINs relayed ----+--> ENDED
+ *   CONNECTING -connected-> OPEN --lifetime, drain--> ENDING     relays until it comes to rest
+ *        |                   |                          |
+ *        |                   |--- a leg was reset ------+--> RESETTING   what that leg sent is delivered
+ *        |                   |--- a deadline fired -----+--> CLOSING     our FINs are out, `grace` for theirs
+ *        +-------------------+--- both FINs relayed ----+--> ENDED
  *
  * Each half has two facts, `fin_in` (its source's FIN was read, or nothing can come any more) and `fin_out`
  * (FIN was sent to its sink, or nothing can go out any more), which make its four states:
@@ -22,15 +22,15 @@
  *     waited for. It gets RST.
  *   - ENDED is final, has a reason, and leaves no leg up.
  *
- * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system call.
- * One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
+ * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
+ * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
  *
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
- *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET, _LOST
- *     and _EXPIRED: what its peer's kernel has not acknowledged. Bytes in a send queue are not delivered, and
- *     RST would destroy them; so a deadline whose row says `spares_delivery` resets no leg whose peer still takes
- *     bytes.
+ *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET,
+ *     _LOST and _EXPIRED: what its peer's kernel has not acknowledged. Bytes in a send queue are not
+ *     delivered, and RST would destroy them; so a deadline whose row says `spares_delivery` resets no leg
+ *     whose peer still takes bytes.
  *   - pair_step() for everything else. */
 
 #include "reaper/policy/deadline.h"

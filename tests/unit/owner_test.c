@@ -160,7 +160,7 @@ static void file_make(const char *rest, const char *text)
 static int tree_make(void **state)
 {
     (void)state;
-    memcpy(tree + sizeof tree - 7, "XXXXXX", 6);
+    memset(tree + sizeof tree - 7, 'X', 6);
     return mkdtemp(tree) == NULL;
 }
 
