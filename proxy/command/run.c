@@ -34,7 +34,7 @@ static void on_stopped(uv_async_t *handle)
 {
     struct program *program = handle->data;
     if (!plane_running(program->plane))
-        close_handles(program);
+        uv_stop(&program->loop);
 }
 
 static void on_terminate(uv_signal_t *handle, int number)
@@ -97,15 +97,15 @@ static int serve(struct program *program, const struct conf *conf)
     int error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
     if (error) {
         fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
-        close_handles(program);
+    } else {
+        say_listening(program, conf);
         uv_run(&program->loop, UV_RUN_DEFAULT);
-        return EXIT_FOUND;
+        log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
+        plane_free(program->plane); /* joins the workers, so that none of them still sends `stopped` */
     }
-    say_listening(program, conf);
+    close_handles(program);
     uv_run(&program->loop, UV_RUN_DEFAULT);
-    log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
-    plane_free(program->plane);
-    return EXIT_FINE;
+    return error ? EXIT_FOUND : EXIT_FINE;
 }
 
 static int run_with(const struct conf *conf)

@@ -78,8 +78,10 @@ static int open_listeners(struct plane *plane, const struct conf_frontend *front
     *address = frontend->listen[listen].address;
     for (unsigned w = 0; w < plane->worker_count; w++) {
         bool copy = w > 0 && address->address.ss_family == AF_UNIX;
-        int fd = copy ? dup(*listen_fd(plane, 0, at))
-                      : socket_listen(address, &frontend->tcp, plane->worker_count > 1);
+        enum socket_share share = w > 0 ? SOCKET_BESIDE : SOCKET_FIRST;
+        int fd = copy
+                     ? dup(*listen_fd(plane, 0, at))
+                     : socket_listen(address, &frontend->tcp, plane->worker_count > 1 ? share : SOCKET_ALONE);
         if (fd < 0)
             return copy ? -errno : fd;
         *listen_fd(plane, w, at) = fd;

@@ -84,7 +84,7 @@ static void remove_stale(const struct conf_address *address)
     close(fd);
 }
 
-int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, bool share)
+int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, enum socket_share share)
 {
     int fd = new_socket(address, tcp);
     if (fd < 0)
@@ -96,10 +96,14 @@ int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp
         set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (family == AF_INET6)
         set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (share)
+    if (share == SOCKET_BESIDE)
         set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (bind(fd, (const struct sockaddr *)&address->address, address->length))
         return close_with(fd, -errno);
+    /* Only now: bound with it, the first would take a place beside the sockets of any other process of this user,
+     * and a proxy started twice by mistake would share its clients with itself. */
+    if (share == SOCKET_FIRST)
+        set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     /* The kernel cuts this down to net.core.somaxconn. */
     return listen(fd, 65535) ? close_with(fd, -errno) : fd;
 }

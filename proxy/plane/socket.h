@@ -25,9 +25,12 @@ enum { SOCKET_TEXT = 128 };
 /* "1.2.3.4:80", "[::1]:80", or "unix" for an address without one. Returns `text`. */
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT]);
 
-/* A bound, listening socket with the options that accepted ones inherit (tcp(7)). `share` sets
- * SO_REUSEPORT. A unix path that nobody listens on any more is removed first. */
-int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, bool share);
+/* Whether other sockets may listen on the address too: nobody's, those that follow, or beside those before. */
+enum socket_share { SOCKET_ALONE, SOCKET_FIRST, SOCKET_BESIDE };
+
+/* A bound, listening socket with the options that accepted ones inherit (tcp(7)). A unix path that nobody
+ * listens on any more is removed first. */
+int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp, enum socket_share share);
 
 /* Writes the port that the kernel chose into `address` (AF_INET and AF_INET6). */
 int socket_bound(int fd, struct conf_address *address);

@@ -11,7 +11,7 @@
 
 /* Bytes a ring holds, a power of two; some thousand lines. */
 enum { RING_SIZE = 1 << 18 };
-enum { RINGS_MAX = 256 };
+enum { RINGS_MAX = 1032 }; /* the 1024 workers that a configuration may ask for, and the main thread */
 
 /* The writer collects for this long before it writes: under load one write carries many lines. */
 enum { COLLECT_MS = 20 };
