@@ -12,6 +12,9 @@
 /* Bytes that one session may move in a turn before others get theirs. */
 enum { BUDGET = 1 << 20 };
 
+/* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
+enum { LOOKS = 5, LOOK_MS = 4 };
+
 static void connect_next(struct session *session);
 
 /* ---- the log line ------------------------------------------------------------------------------------- */
@@ -24,7 +27,7 @@ static void log_end(struct session *s)
     struct line line;
     if (!log_wants(log, CONF_LOG_INFO))
         return;
-    uint64_t now_ms = worker_now_ms(s->worker);
+    uint64_t now_ms = pair->ending_ms;
     line_begin(&line, log_format(log), CONF_LOG_INFO, "session");
     line_number(&line, "id", s->id);
     line_text(&line, "frontend", s->frontend->conf->name);
@@ -38,6 +41,8 @@ static void log_end(struct session *s)
     line_number(&line, "response_bytes", pair->half[HALF_RESPONSE].written_bytes);
     line_text(&line, "client_close", leg_end_name(pair->leg_end[LEG_CLIENT]));
     line_text(&line, "backend_close", leg_end_name(pair->leg_end[LEG_BACKEND]));
+    if (s->clearing != CLEARING_NONE)
+        line_text(&line, "verified", clearing_name(s->clearing));
     log_line(log, line_end(&line));
 }
 
@@ -50,6 +55,10 @@ static void count_end(struct session *s)
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         if (s->pair.leg_end[leg] == LEG_END_RST)
             counter_add(&counters->resets[leg], 1);
+    if (s->clearing == CLEARING_GONE)
+        counter_add(&counters->cleared, 1);
+    if (s->clearing == CLEARING_STILL)
+        counter_add(&counters->uncleared, 1);
 }
 
 /* ---- events to the pair, its actions to the sockets --------------------------------------------------- */
@@ -64,19 +73,51 @@ static struct relay_leg *leg_of(struct session *s, enum leg leg)
     return &s->legs[leg].relay;
 }
 
-/* The only place where a session ends. */
-static void finish(struct session *s)
+static void done(struct session *s)
 {
     log_end(s);
     count_end(s);
-    for (enum half half = 0; half < HALF_COUNT; half++)
-        relay_free(&s->relays[half], &s->worker->tools);
     if (s->target)
         backend_release(s->target);
     s->target = NULL;
     worker_clear_alarm(s->worker, &s->alarm);
+    worker_session_done(s->worker, s);
+}
+
+/* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a little
+ * later. */
+static void look_again(struct session *s)
+{
+    s->clearing = clearing_look(s->worker->netlink, &s->peer);
+    if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
+        worker_set_alarm(s->worker, &s->alarm,
+                         worker_now_ms(s->worker) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
+    else
+        done(s);
+}
+
+/* The only place where a session ends. */
+static void finish(struct session *s)
+{
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        relay_free(&s->relays[half], &s->worker->tools);
+    worker_clear_alarm(s->worker, &s->alarm);
     worker_forget(s->worker, &s->task);
     worker_session_ended(s->worker, s);
+    if (s->clearing == CLEARING_STILL)
+        look_again(s);
+    else
+        done(s);
+}
+
+/* Before our RST to a backend whose session a deadline ended. */
+static void find_peer(struct session *s)
+{
+    if (!reason_is_deadline(s->pair.reason))
+        return;
+    s->clearing = CLEARING_UNKNOWN;
+    if (s->worker->netlink)
+        s->clearing = clearing_find(s->worker->netlink, leg_of(s, LEG_BACKEND)->fd, &s->peer);
 }
 
 static void leg_close(struct session *s, enum leg leg, bool abort)
@@ -99,8 +140,11 @@ static void perform(struct session *s, pair_actions actions)
         bool closes = actions & ((pair_actions)PAIR_DO_CLOSE << leg); /* which sends FIN too */
         if ((actions & ((pair_actions)PAIR_DO_FIN << leg)) && !closes)
             socket_fin(leg_of(s, leg)->fd);
-        if (actions & ((pair_actions)PAIR_DO_RST << leg))
+        if (actions & ((pair_actions)PAIR_DO_RST << leg)) {
+            if (leg == LEG_BACKEND)
+                find_peer(s);
             leg_close(s, leg, true);
+        }
         if (closes)
             leg_close(s, leg, false);
     }
@@ -357,7 +401,10 @@ static void on_task(struct task *task)
 static void on_alarm(struct alarm *alarm)
 {
     struct session *s = (struct session *)((char *)alarm - offsetof(struct session, alarm));
-    (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
+    if (has_ended(s))
+        look_again(s);
+    else
+        (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
 }
 
 /* ---- the interface ------------------------------------------------------------------------------------ */
@@ -392,12 +439,16 @@ int session_open(struct worker *worker, struct frontend *frontend, int fd, const
 
 void session_drain(struct session *session)
 {
-    (void)step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
+    if (!has_ended(session))
+        (void)step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
 }
 
 void session_abort(struct session *session, enum reason reason)
 {
-    (void)step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+    if (has_ended(session))
+        done(session);
+    else
+        (void)step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
 }
 
 void session_free(struct session *session)

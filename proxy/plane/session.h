@@ -10,10 +10,12 @@
  *                    relay (one a half)
  *
  * The session decides nothing about teardown: it reports to the pair and does what it says. It belongs to the
- * worker that accepted it, lives from session_open() until a turn after its end, and ends in one function,
+ * worker that accepted it, lives from session_open() until a turn after it is done, and ends in one function,
  * once. Invariants: a leg's descriptor is open exactly while the pair says that the leg is up, or while the
- * backend leg is connecting; after the end it is in no list but the worker's `ended`. */
+ * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a moment
+ * to see whether the backend's socket that it reset went away, and is then done. */
 
+#include "proxy/plane/clearing.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
@@ -25,16 +27,19 @@ struct session_leg {
 };
 
 struct session {
-    struct session *prev, *next; /* in worker->sessions, then (next) in worker->ended */
+    struct session *prev, *next; /* in worker->sessions, then (next) in worker->done */
     struct worker *worker;
     struct frontend *frontend;
     struct target *target; /* of the present or last attempt; NULL: none yet */
     struct pair pair;
     struct session_leg legs[LEG_COUNT];
     struct relay relays[HALF_COUNT];
-    struct alarm alarm; /* the next deadline */
-    struct task task;   /* more to relay */
-    uint64_t id;        /* unique in this process */
+    struct alarm alarm;     /* the next deadline */
+    struct task task;       /* more to relay */
+    uint64_t id;            /* unique in this process */
+    enum clearing clearing; /* of the backend's socket after our RST */
+    uint32_t looks;         /* how often we looked for it */
+    struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
     union socket_address client;
 };
 

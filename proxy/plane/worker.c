@@ -101,17 +101,22 @@ void worker_session_opened(struct worker *worker, struct session *session)
 
 void worker_session_ended(struct worker *worker, struct session *session)
 {
-    DL_DELETE(worker->sessions, session);
-    LL_PREPEND(worker->ended, session);
     atomic_fetch_sub_explicit(&session->frontend->sessions, 1, memory_order_relaxed);
     plane_release(worker->plane);
+    worker->places = true;
 }
 
-static void free_ended(struct worker *worker)
+void worker_session_done(struct worker *worker, struct session *session)
 {
-    while (worker->ended) {
-        struct session *session = worker->ended;
-        LL_DELETE(worker->ended, session);
+    DL_DELETE(worker->sessions, session);
+    LL_PREPEND(worker->done, session);
+}
+
+static void free_done(struct worker *worker)
+{
+    while (worker->done) {
+        struct session *session = worker->done;
+        LL_DELETE(worker->done, session);
         session_free(session);
     }
 }
@@ -156,8 +161,9 @@ static void on_wake(uv_async_t *handle)
 static void settle(void *context)
 {
     struct worker *worker = context;
-    bool places = worker->ended != NULL;
-    free_ended(worker);
+    free_done(worker);
+    bool places = worker->places;
+    worker->places = false;
     for (size_t i = 0; places && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
     log_flush(worker->log);
@@ -186,7 +192,7 @@ static void thread_main(void *context)
 {
     struct worker *worker = context;
     uv_run(&worker->loop, UV_RUN_DEFAULT);
-    free_ended(worker);
+    free_done(worker);
     plane_worker_stopped(worker->plane);
 }
 
@@ -250,6 +256,7 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     if (error)
         return error;
     worker->log = log_ring(plane_log(plane));
+    (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */
     worker->tools.scratch = malloc(RELAY_SCRATCH);
     error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
     if (!error)
@@ -286,6 +293,7 @@ void worker_free(struct worker *worker)
     for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
         backend_free(&worker->backends[i]);
     pipe_pool_free(&worker->tools.pipes);
+    netlink_close(worker->netlink);
     free(worker->tools.scratch);
     free(worker->listeners);
     free(worker->backends);

@@ -14,6 +14,7 @@
 #include "proxy/plane/relay.h"
 #include "proxy/watch/counters.h"
 #include "proxy/watch/log.h"
+#include "reaper/kernel/netlink.h"
 #include "reaper/policy/wheel.h"
 
 #include <stdatomic.h>
@@ -59,8 +60,9 @@ struct worker {
     struct wheel wheel;
     struct relay_tools tools;
     struct task *tasks;       /* put off to the next turn */
-    struct session *sessions; /* all that have not ended */
-    struct session *ended;    /* to be freed by settle() */
+    struct session *sessions; /* all that are not done */
+    struct session *done;     /* to be freed by settle() */
+    bool places;              /* a session has ended in this turn */
     struct listener *listeners;
     size_t listener_count;
     struct backend *backends; /* as many as the configuration has, in its order */
@@ -68,6 +70,7 @@ struct worker {
     uint64_t next_id;
     struct counters counters;
     struct log_ring *log;
+    struct netlink *netlink; /* NULL: the kernel has no sock_diag for us */
 };
 
 /* Prepares a worker that is to accept from listen_fds[i], one for each address of each frontend in order; the
@@ -106,7 +109,10 @@ void worker_backend_ready(struct worker *worker);
 /* Keeps it in the list of those that live, and gives it its id. */
 void worker_session_opened(struct worker *worker, struct session *session);
 
-/* Gives its place back, and frees it when this turn is over. */
+/* Gives its place back: it has ended, and its descriptors are closed. */
 void worker_session_ended(struct worker *worker, struct session *session);
+
+/* Takes it out of the list, and frees it when this turn is over. */
+void worker_session_done(struct worker *worker, struct session *session);
 
 #endif

@@ -19,3 +19,19 @@ const char *reason_text(enum reason reason)
     };
     return texts[reason];
 }
+
+bool reason_is_deadline(enum reason reason)
+{
+    switch (reason) {
+    case REASON_CONNECT:
+    case REASON_IDLE:
+    case REASON_HALF_CLOSE:
+    case REASON_HALF_CLOSE_RATE:
+    case REASON_HALF_CLOSE_MAX:
+    case REASON_WRITE_STALL:
+    case REASON_LIFETIME:
+        return true;
+    default:
+        return false;
+    }
+}

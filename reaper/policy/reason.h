@@ -1,6 +1,8 @@
 #ifndef REAPER_POLICY_REASON_H
 #define REAPER_POLICY_REASON_H
 
+#include <stdbool.h>
+
 /* Why a session ended: one table gives the constant, the name in logs and metrics, and the text.
  * The names are an interface; see README.md before changing one. */
 
@@ -32,6 +34,9 @@ enum reason {
 #undef X
         REASON_COUNT
 };
+
+/* Whether a deadline of a session's own ended it, as opposed to its peers, an operator or a lack of something. */
+bool reason_is_deadline(enum reason reason);
 
 const char *reason_name(enum reason reason); /* as in logs and metrics; static storage */
 const char *reason_text(enum reason reason); /* one sentence; static storage */
