@@ -23,6 +23,7 @@ import re
 import resource
 import shlex
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -153,8 +154,15 @@ def wait_until_listening(port, process):
     sys.exit(f"compare: nothing listens on port {port} after 10 s")
 
 
+def insist_on_free(port):
+    """With SO_REUSEPORT, which HAProxy sets, a second listener would silently take half of the work."""
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+        sys.exit(f"compare: somebody else listens on port {port}; give another --port")
+
+
 @contextlib.contextmanager
 def running(command, port, log):
+    insist_on_free(port)
     with open(log, "ab") as out:
         process = subprocess.Popen(shlex.split(command), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
@@ -277,9 +285,9 @@ def contestants(arguments):
     if arguments.lastack:
         found.append(Contestant("lastack", f"{arguments.lastack} run -c {{config}}", LASTACK))
     if arguments.shape:
-        shapes = dict(SHAPES, **dict(text.split("=", 1) for text in arguments.shape_option))
         command = f"{arguments.shape} --listen {{port}} --backend {{backend}} "
-        found += [Contestant(name, command + flags) for name, flags in shapes.items()]
+        found += [Contestant(name, command + flags) for name, flags in SHAPES.items()]
+    found += [Contestant(*text.split("=", 1)) for text in arguments.also]
     return found
 
 
@@ -357,8 +365,9 @@ def parse_arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lastack", type=pathlib.Path, help="path of the binary")
     parser.add_argument("--shape", type=pathlib.Path, help="path of the experiment's binary")
-    parser.add_argument("--shape-option", action="append", default=[], metavar="NAME=FLAGS",
-                        help="another shape, or another meaning of a known one; may be repeated")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND",
+                        help="another proxy, run in the foreground; {port} is where it listens and {backend} "
+                             "the backend's port, both on 127.0.0.1")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="names of contestants and rows, comma-separated")
     parser.add_argument("--port", type=int, default=23000, help="first port")
@@ -386,12 +395,16 @@ def choose(parser, arguments):
 
 def main():
     parser, arguments = parse_arguments()
+    if not all("=" in text for text in arguments.also):
+        parser.error("--also: NAME=COMMAND is needed")
     missing = [tool for tool in ("haproxy", "nginx", "wrk", "ab", "curl") if not shutil.which(tool)]
     if missing:
         parser.error(f"not installed: {', '.join(missing)}")
     chosen, table = choose(parser, arguments)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(20000, hard), hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare: ended by SIGTERM"))  # through every finally
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with tempfile.TemporaryDirectory(prefix="compare.") as name:
         directory = pathlib.Path(name)
         directory.chmod(0o755)  # nginx's worker reads the bulk file as another user
