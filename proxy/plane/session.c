@@ -154,15 +154,19 @@ static void perform(struct session *s, pair_actions actions)
         connect_next(s);
 }
 
-static void sample(struct session *s, uint64_t now_ms)
+/* When the last acknowledgement came matters only where there is a new one since the last sample, and then only
+ * to a deadline, or while bytes are under way: for a FIN, or a half just drained, it is now. */
+static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         if (!s->pair.up[leg])
             continue;
+        const struct half_track *to = &s->pair.half[half_to(leg)];
         int fd = leg_of(s, leg)->fd;
         uint64_t unacked = socket_unacked(fd);
-        bool pending = unacked > 0 || s->pair.half[half_to(leg)].unacked_bytes > 0;
-        pair_sample(&s->pair, leg, unacked, pending ? socket_last_ack_ms(fd) : 0, now_ms);
+        bool advanced = to->written_bytes > to->acked_bytes + unacked;
+        bool exact = advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0);
+        pair_sample(&s->pair, leg, unacked, exact ? socket_last_ack_ms(fd) : 0, now_ms);
     }
 }
 
@@ -188,7 +192,7 @@ static bool step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = worker_now_ms(s->worker);
     if (wants_sample(s, &input))
-        sample(s, now_ms);
+        sample(s, input.event, now_ms);
     perform(s, pair_step(&s->pair, &input, now_ms));
     if (has_ended(s))
         return false;
