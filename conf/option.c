@@ -19,6 +19,12 @@ static const char *const balances[] = {
     [CONF_BALANCE_SOURCE] = "source",
     NULL,
 };
+static const char *const verifies[] = {
+    [VERIFY_OFF] = "off",
+    [VERIFY_ON] = "on",
+    [VERIFY_EXTEND] = "extend",
+    NULL,
+};
 static const char *const log_formats[] = {[CONF_LOG_LOGFMT] = "logfmt", [CONF_LOG_JSON] = "json", NULL};
 static const char *const log_levels[] = {
     [CONF_LOG_ERROR] = "error",
@@ -80,6 +86,20 @@ static const struct option_row rate_row = {
     NOT_A_DEADLINE,
     .flag = "half-close-rate",
     .help = "Less than this over half_close counts as no progress; off: any byte is progress",
+};
+
+static const struct option_row verify_row = {
+    .path = "deadlines.verify",
+    .scope = SCOPE_DEADLINES,
+    .type = OPTION_WORD,
+    .fallback = "off",
+    .words = verifies,
+    .offset = offsetof(struct deadlines, verify),
+    NOT_A_DEADLINE,
+    .flag = "verify",
+    .help =
+        "Ask the peers' kernels before half_close ends a session, and end it early where the client is known "
+        "to have closed; extend: wait on, up to half_close_max, while both answer",
 };
 
 #define HOUR_MS (3600 * 1000)
@@ -208,7 +228,7 @@ static const char *const later[] = {
 enum {
     TOP_COUNT = sizeof top_rows / sizeof top_rows[0],
     SIDE_COUNT = sizeof side_rows / sizeof side_rows[0],
-    TABLE_COUNT = TOP_COUNT + DEADLINE_COUNT + 1 + SIDE_COUNT
+    TABLE_COUNT = TOP_COUNT + DEADLINE_COUNT + 2 + SIDE_COUNT
 };
 
 static struct option_row table[TABLE_COUNT];
@@ -273,8 +293,10 @@ static void build_table(void)
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
         if (id != DEADLINE_DRAIN)
             deadline_option(id, &table[count++]);
-        if (id == DEADLINE_HALF_CLOSE)
+        if (id == DEADLINE_HALF_CLOSE) {
             rate_option(&table[count++]);
+            table[count++] = verify_row;
+        }
     }
     for (size_t i = 0; i < SIDE_COUNT; i++)
         table[count++] = side_rows[i];

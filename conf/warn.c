@@ -83,6 +83,18 @@ static void warn_conntrack(const struct conf *conf, const struct conf_frontend *
         frontend->name, silent, server->text, known);
 }
 
+/* A kernel answers for a leaking program as it does for a sound one. */
+static void warn_extend(const struct conf_frontend *frontend, struct findings *findings)
+{
+    const struct deadlines *deadlines = &frontend->deadlines;
+    if (deadlines->verify == VERIFY_EXTEND && deadlines->after_ms[DEADLINE_HALF_CLOSE_MAX] == DEADLINE_OFF)
+        finding_warning(
+            findings,
+            "frontend %s: verify: extend without half_close_max lets a leak last for as long as its "
+            "host is up",
+            frontend->name);
+}
+
 static void warn_descriptors(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
     uint64_t sessions = 0;
@@ -109,6 +121,8 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
 {
     for (size_t i = 0; i < conf->frontend_count; i++)
         warn_conntrack(conf, &conf->frontends[i], host, findings);
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        warn_extend(&conf->frontends[i], findings);
     warn_descriptors(conf, host, findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_unused(conf, i, findings);

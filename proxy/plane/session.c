@@ -15,6 +15,10 @@ enum { BUDGET = 1 << 20 };
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 
+/* When to look again whether a client that sent FIN has closed: after 50, 100 ms and so on, then every 1.6 s. */
+enum { CLIENT_LOOKS = 5 };
+#define CLIENT_LOOK_MS UINT64_C(50)
+
 static void connect_next(struct session *session);
 
 /* ---- the log line ------------------------------------------------------------------------------------- */
@@ -88,7 +92,7 @@ static void done(struct session *s)
  * later. */
 static void look_again(struct session *s)
 {
-    s->clearing = clearing_look(s->worker->netlink, &s->peer);
+    s->clearing = peer_look(s->worker->netlink, &s->peer);
     if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
         worker_set_alarm(s->worker, &s->alarm,
                          worker_now_ms(s->worker) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
@@ -104,20 +108,21 @@ static void finish(struct session *s)
     worker_clear_alarm(s->worker, &s->alarm);
     worker_forget(s->worker, &s->task);
     worker_session_ended(s->worker, s);
+    s->looks = 0;
     if (s->clearing == CLEARING_STILL)
         look_again(s);
     else
         done(s);
 }
 
-/* Before our RST to a backend whose session a deadline ended. */
+/* Before our RST to a backend that did not close by itself. */
 static void find_peer(struct session *s)
 {
-    if (!reason_is_deadline(s->pair.reason))
+    if (!reason_is_reaped(s->pair.reason))
         return;
     s->clearing = CLEARING_UNKNOWN;
     if (s->worker->netlink)
-        s->clearing = clearing_find(s->worker->netlink, leg_of(s, LEG_BACKEND)->fd, &s->peer);
+        s->clearing = peer_find(s->worker->netlink, leg_of(s, LEG_BACKEND)->fd, &s->peer);
 }
 
 static void leg_close(struct session *s, enum leg leg, bool abort)
@@ -147,6 +152,8 @@ static void perform(struct session *s, pair_actions actions)
         }
         if (closes)
             leg_close(s, leg, false);
+        if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
+            socket_probe(leg_of(s, leg)->fd);
     }
     if (actions & PAIR_DO_END)
         finish(s);
@@ -165,7 +172,7 @@ static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
         int fd = leg_of(s, leg)->fd;
         uint64_t unacked = socket_unacked(fd);
         bool advanced = to->written_bytes > to->acked_bytes + unacked;
-        bool exact = advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0);
+        bool exact = pair_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
         pair_sample(&s->pair, leg, unacked, exact ? socket_last_ack_ms(fd) : 0, now_ms);
     }
 }
@@ -187,15 +194,31 @@ static bool wants_sample(const struct session *s, const struct pair_input *input
     }
 }
 
+static const struct conf_tcp *tcp_of(const struct session *s, enum leg leg)
+{
+    const struct conf_frontend *frontend = s->frontend->conf;
+    return leg == LEG_CLIENT ? &frontend->tcp : &s->worker->backends[frontend->backend].conf->tcp;
+}
+
+static void end_probes(struct session *s)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (s->pair.up[leg])
+            socket_probe_end(leg_of(s, leg)->fd, tcp_of(s, leg));
+}
+
 /* Reports an event and does what follows. False once the session has ended. */
 static bool step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = worker_now_ms(s->worker);
     if (wants_sample(s, &input))
         sample(s, input.event, now_ms);
+    bool probing = pair_probing(&s->pair);
     perform(s, pair_step(&s->pair, &input, now_ms));
     if (has_ended(s))
         return false;
+    if (probing && !pair_probing(&s->pair))
+        end_probes(s);
     worker_set_alarm(s->worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
     return true;
 }
@@ -278,7 +301,7 @@ static void connect_next(struct session *s)
     s->target = backend_pick(backend, &s->client, previous);
     if (previous)
         backend_release(previous);
-    int error = s->target ? connect_to(s, s->target, &backend->conf->tcp) : -EHOSTUNREACH;
+    int error = s->target ? connect_to(s, s->target, tcp_of(s, LEG_BACKEND)) : -EHOSTUNREACH;
     if (error)
         refused(s, error);
 }
@@ -297,6 +320,26 @@ static bool connected(struct session *s)
         return false;
     }
     return backend->writable && step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+}
+
+/* ---- a client that has gone --------------------------------------------------------------------------- */
+
+/* With `verify` a client on this host that has closed is not waited for. It may close any time after its FIN, so
+ * it is looked for again and again, at growing intervals. False once the session has ended. */
+static bool look_for_client(struct session *s)
+{
+    const struct half_track *request = &s->pair.half[HALF_REQUEST];
+    bool ended = request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT];
+    if (s->frontend->conf->deadlines.verify == VERIFY_OFF || !ended || !s->worker->netlink)
+        return true;
+    enum peer_hold hold = peer_hold(s->worker->netlink, leg_of(s, LEG_CLIENT)->fd);
+    if (hold == PEER_CLOSED)
+        return step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
+    if (hold == PEER_HOLDS)
+        worker_set_alarm(s->worker, &s->alarm, worker_now_ms(s->worker) + (CLIENT_LOOK_MS << s->looks));
+    if (s->looks < CLIENT_LOOKS)
+        s->looks++;
+    return true;
 }
 
 /* ---- relaying ----------------------------------------------------------------------------------------- */
@@ -330,7 +373,9 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
                 return false;
             continue;
         case RELAY_FIN:
-            return step_half(s, PAIR_EVENT_FIN, half);
+            if (!step_half(s, PAIR_EVENT_FIN, half))
+                return false;
+            return look_for_client(s);
         case RELAY_DISCARDED:
             if (!step_half(s, PAIR_EVENT_DISCARDED, half))
                 return false;
@@ -407,7 +452,7 @@ static void on_alarm(struct alarm *alarm)
     struct session *s = (struct session *)((char *)alarm - offsetof(struct session, alarm));
     if (has_ended(s))
         look_again(s);
-    else
+    else if (look_for_client(s))
         (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
 }
 

@@ -15,7 +15,7 @@
  * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a moment
  * to see whether the backend's socket that it reset went away, and is then done. */
 
-#include "proxy/plane/clearing.h"
+#include "proxy/plane/peer.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
@@ -38,7 +38,7 @@ struct session {
     struct task task;       /* more to relay */
     uint64_t id;            /* unique in this process */
     enum clearing clearing; /* of the backend's socket after our RST */
-    uint32_t looks;         /* how often we looked for it */
+    uint32_t looks;         /* how often we looked, for that or for the client */
     struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
     union socket_address client;
 };

@@ -174,6 +174,20 @@ void socket_abort(int fd)
     close(fd);
 }
 
+void socket_probe(int fd)
+{
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+}
+
+void socket_probe_end(int fd, const struct conf_tcp *tcp)
+{
+    if (tcp->keepalive_ms == DEADLINE_OFF)
+        set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
+    else
+        set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)(tcp->keepalive_ms / 1000));
+}
+
 uint64_t socket_unacked(int fd)
 {
     int bytes = 0;

@@ -51,6 +51,13 @@ void socket_fin(int fd);
  * socket, a close. */
 void socket_abort(int fd);
 
+/* Makes the peer's kernel acknowledge something soon: a keepalive probe is due after a second without traffic, at
+ * once where that has passed already (tcp(7), TCP_KEEPIDLE). */
+void socket_probe(int fd);
+
+/* Back to the keepalive that the configuration asks for. */
+void socket_probe_end(int fd, const struct conf_tcp *tcp);
+
 /* What the peer's kernel has not acknowledged of what was written, a FIN counting one (SIOCOUTQ); on a unix
  * socket what its owner has not read, roughly (unix(7)). 0 when the kernel does not tell. */
 uint64_t socket_unacked(int fd);

@@ -3,6 +3,7 @@
 #include "reaper/policy/pair.h"
 
 #include <assert.h>
+#include <string.h>
 
 static uint64_t max_of(uint64_t a, uint64_t b)
 {
@@ -214,11 +215,13 @@ const struct deadline *deadline_row(enum deadline_id id)
 
 void deadlines_default(struct deadlines *deadlines)
 {
+    memset(deadlines, 0, sizeof *deadlines); /* also the padding: settings are compared byte by byte */
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
         deadlines->after_ms[id] = rows[id].default_ms;
         for (enum leg leg = 0; leg < LEG_COUNT; leg++)
             deadlines->action[id][leg] = rows[id].default_action;
     }
+    deadlines->verify = VERIFY_OFF;
     deadlines->half_close_rate = DEADLINE_HALF_CLOSE_RATE_DEFAULT;
 }
 

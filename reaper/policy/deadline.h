@@ -39,10 +39,18 @@ enum close_action {
     CLOSE_RST, /* RST at once */
 };
 
+/* Whether peers are probed when `half_close` comes due. */
+enum verify {
+    VERIFY_OFF,
+    VERIFY_ON, /* to tell a dead peer from a leak, and to end early where a client is known to have closed */
+    VERIFY_EXTEND, /* also: when both peers' kernels answer, the deadline starts again, up to `half_close_max` */
+};
+
 /* The settings of one frontend; index with the enums. */
 struct deadlines {
     uint64_t after_ms[DEADLINE_COUNT];                   /* DEADLINE_OFF: never */
     enum close_action action[DEADLINE_COUNT][LEG_COUNT]; /* meaningless for rows without `settable_action` */
+    enum verify verify;
     uint64_t half_close_rate; /* bytes a second below which a half-closed session makes no progress; 0: any
                                  byte is progress */
 };

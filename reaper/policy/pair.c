@@ -7,6 +7,9 @@
 /* A session that was told to end is at rest when nothing has moved for this long and nobody is owed bytes. */
 #define REST_MS UINT64_C(1000)
 
+/* How long a probe's answer may take. A peer that is slower than this is taken for dead. */
+#define PROBE_MS UINT64_C(1000)
+
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)
 
@@ -91,6 +94,7 @@ static void begin_window(struct pair *pair, uint64_t now_ms)
     pair->window_ms = now_ms;
     pair->window_bytes = acked_bytes(pair);
     pair->spared_ms = 0;
+    pair->probed_ms = 0;
 }
 
 static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
@@ -275,7 +279,8 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
 {
     /* Only of an answer: a backend gets nothing from working on the request of a client that is gone. */
     bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in;
-    pair_actions actions = leg_down(pair, leg, LEG_END_RESET, PAIR_DO_CLOSE);
+    enum leg_end leg_end = reason == REASON_CLIENT_CLOSED ? LEG_END_FIN : LEG_END_RESET;
+    pair_actions actions = leg_down(pair, leg, leg_end, PAIR_DO_CLOSE);
 
     switch ((enum pair_phase)pair->phase) {
     case PAIR_CONNECTING:
@@ -291,6 +296,16 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
     pair->whole_answer = whole_answer;
     set_phase(pair, PAIR_RESETTING, now_ms);
     return actions | end_if_delivered(pair, now_ms);
+}
+
+/* The client is gone and its request is out in full. As with a reset, what is still on its way is delivered, and
+ * the backend learns that there is nobody to answer. */
+static pair_actions on_closed(struct pair *pair, uint64_t now_ms)
+{
+    assert(half_ended(&pair->half[HALF_REQUEST]));
+    if (pair->phase != PAIR_OPEN && pair->phase != PAIR_ENDING)
+        return 0;
+    return on_gone(pair, LEG_CLIENT, REASON_CLIENT_CLOSED, now_ms);
 }
 
 static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
@@ -320,6 +335,8 @@ static uint64_t fires_ms(const struct pair *pair, enum deadline_id id, uint64_t 
 {
     const struct deadline *row = deadline_row(id);
     uint64_t due = due_ms(pair, id);
+    if (id == DEADLINE_HALF_CLOSE && due != DEADLINE_OFF && pair_probing(pair))
+        return max_of(due, pair->probed_ms + PROBE_MS);
     if (due > now_ms || !row->spares_delivery || !delivering(pair))
         return due;
     uint64_t seen_ms = pair->spared_ms != 0 ? pair->spared_ms : now_ms;
@@ -397,6 +414,33 @@ static bool trickled(const struct pair *pair)
     return pair_half_progress_ms(pair, open) > pair->window_ms;
 }
 
+static bool heard(const struct pair *pair, enum leg leg)
+{
+    return pair->heard_ms[leg] >= pair->probed_ms;
+}
+
+/* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they answer
+ * proves nothing about the applications behind them; that one does not means that nobody is there. */
+static pair_actions half_close_due(struct pair *pair, uint64_t now_ms)
+{
+    enum verify verify = pair->deadlines->verify;
+    enum reason reason = trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
+    if (verify != VERIFY_OFF && !pair_probing(pair)) {
+        pair->probed_ms = now_ms;
+        return do_leg(PAIR_DO_PROBE, LEG_CLIENT) | do_leg(PAIR_DO_PROBE, LEG_BACKEND);
+    }
+    if (pair_probing(pair)) {
+        bool both = heard(pair, LEG_CLIENT) && heard(pair, LEG_BACKEND);
+        if (both && verify == VERIFY_EXTEND) {
+            begin_window(pair, now_ms);
+            return 0;
+        }
+        if (!both)
+            reason = heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST;
+    }
+    return begin_closing(pair, reason, pair->deadlines->action[DEADLINE_HALF_CLOSE], now_ms);
+}
+
 static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms)
 {
     const enum close_action *action = pair->deadlines->action[id];
@@ -418,9 +462,7 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
             return end(pair, pair->reason, now_ms);
         return begin_closing(pair, reason, action, now_ms);
     case DEADLINE_HALF_CLOSE:
-        if (trickled(pair))
-            reason = REASON_HALF_CLOSE_RATE;
-        return begin_closing(pair, reason, action, now_ms);
+        return half_close_due(pair, now_ms);
     default:
         return begin_closing(pair, reason, action, now_ms);
     }
@@ -479,6 +521,8 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_LOST:
         return on_gone(pair, input->leg, input->leg == LEG_CLIENT ? REASON_CLIENT_LOST : REASON_BACKEND_LOST,
                        now_ms);
+    case PAIR_EVENT_CLOSED:
+        return on_closed(pair, now_ms);
     case PAIR_EVENT_EXPIRED:
         return on_expired(pair, now_ms);
     case PAIR_EVENT_DRAIN:
@@ -498,6 +542,8 @@ void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64
     struct half_track *h = &pair->half[half_to(leg)];
     assert(pair->up[leg]);
     uint64_t acked = h->written_bytes > unacked_bytes ? h->written_bytes - unacked_bytes : 0;
+    if (pair_probing(pair))
+        pair->heard_ms[leg] = now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0;
     h->unacked_bytes = unacked_bytes;
     if (acked <= h->acked_bytes)
         return;

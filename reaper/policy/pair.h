@@ -59,9 +59,10 @@ enum pair_event {
     PAIR_EVENT_DISCARDED, /* bytes of a CUT half were read and thrown away */
     PAIR_EVENT_RESET,     /* `leg` was reset by its peer */
     PAIR_EVENT_LOST,      /* the kernel gave up on the peer of `leg` */
-    PAIR_EVENT_EXPIRED,   /* the time last given by pair_next_ms() has come; harmless when early */
-    PAIR_EVENT_DRAIN,     /* end when at rest, within the `drain` deadline */
-    PAIR_EVENT_ABORT,     /* end at once, with `reason` */
+    PAIR_EVENT_CLOSED,  /* the client, which has sent FIN, is known to have closed: nobody is left to read */
+    PAIR_EVENT_EXPIRED, /* the time last given by pair_next_ms() has come; harmless when early */
+    PAIR_EVENT_DRAIN,   /* end when at rest, within the `drain` deadline */
+    PAIR_EVENT_ABORT,   /* end at once, with `reason` */
     PAIR_EVENT_COUNT
 };
 
@@ -79,6 +80,7 @@ enum {
     PAIR_DO_RST = 1u << 2,     /* << leg: abort, SO_LINGER{1,0} and close */
     PAIR_DO_CLOSE = 1u << 4,   /* << leg: close; both FINs have been seen, or the peer is gone */
     PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
+    PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive) */
     PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
 };
 
@@ -126,7 +128,10 @@ struct pair {
     /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
      * half_close_rate. */
     uint64_t window_ms, window_bytes;
-    uint64_t spared_ms; /* a deadline that spares deliveries was first seen due; 0: none is */
+    uint64_t probed_ms; /* both peers are being probed since; 0: they are not */
+    uint64_t
+        heard_ms[LEG_COUNT]; /* the last acknowledgement of any kind, as of the last sample while probing */
+    uint64_t spared_ms;      /* a deadline that spares deliveries was first seen due; 0: none is */
 };
 
 /* Starts in CONNECTING with one attempt under way and `servers_left` more to try. */
@@ -140,8 +145,9 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
  * later, so a timer set to it needs no change per byte. */
 uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
 
-/* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN
- * counts as one byte), and how long ago its last acknowledgement came. Only for a leg that is up. */
+/* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN counts
+ * as one byte), and how long ago its last acknowledgement came. The latter is wanted when some advanced since the
+ * last sample, and while pair_probing(); else it may be 0. Only for a leg that is up. */
 void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
                  uint64_t now_ms);
 
@@ -163,6 +169,12 @@ static inline bool pair_discards(const struct pair *pair, enum half half)
 /* The last progress of the half, ms: bytes taken by the sink, unless its kernel owes acknowledgements for
  * them; then the last of those (a write to a dead peer's send queue is no sign of life). */
 uint64_t pair_half_progress_ms(const struct pair *pair, enum half half);
+
+/* Whether peers are being probed: samples then have to tell when a peer was last heard of. */
+static inline bool pair_probing(const struct pair *pair)
+{
+    return pair->probed_ms != 0;
+}
 
 /* Exactly one half has ended. */
 bool pair_half_closed(const struct pair *pair);

@@ -20,10 +20,11 @@ const char *reason_text(enum reason reason)
     return texts[reason];
 }
 
-bool reason_is_deadline(enum reason reason)
+bool reason_is_reaped(enum reason reason)
 {
     switch (reason) {
     case REASON_CONNECT:
+    case REASON_CLIENT_CLOSED:
     case REASON_IDLE:
     case REASON_HALF_CLOSE:
     case REASON_HALF_CLOSE_RATE:

@@ -15,6 +15,7 @@
     X(REASON_BACKEND_LOST, backend_lost, "the kernel gave up on the backend (timeout or unreachable)")       \
     X(REASON_CONNECT, connect, "no server of the backend answered within the connect deadline")              \
     X(REASON_CONNECT_FAILED, connect_failed, "no server of the backend could be connected to")               \
+    X(REASON_CLIENT_CLOSED, client_closed, "the client had closed its socket: nobody was left to read")      \
     X(REASON_IDLE, idle, "no progress in either half for the idle deadline")                                 \
     X(REASON_HALF_CLOSE, half_close, "one half ended and the other made no progress: a leak")                \
     X(REASON_HALF_CLOSE_RATE, half_close_rate, "one half ended and the other only trickled")                 \
@@ -35,8 +36,9 @@ enum reason {
         REASON_COUNT
 };
 
-/* Whether a deadline of a session's own ended it, as opposed to its peers, an operator or a lack of something. */
-bool reason_is_deadline(enum reason reason);
+/* Whether we ended it for what its peers did not do, as opposed to what they did, an operator, or a lack of
+ * something. */
+bool reason_is_reaped(enum reason reason);
 
 const char *reason_name(enum reason reason); /* as in logs and metrics; static storage */
 const char *reason_text(enum reason reason); /* one sentence; static storage */

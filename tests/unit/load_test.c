@@ -219,7 +219,7 @@ struct bad {
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
-    "connect, idle, half_close, half_close_rate, half_close_max, write_stall, lifetime, grace"
+    "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace"
 
 static const struct bad values[] = {
     {"workers: 0\n" SIDES, "f:1:10: workers: found '0'; allowed: a number from 1 to 1024, or auto\n"},

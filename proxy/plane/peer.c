@@ -1,4 +1,4 @@
-#include "proxy/plane/clearing.h"
+#include "proxy/plane/peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,35 +23,47 @@ static bool to_endpoint(const struct sockaddr_storage *address, struct diag_endp
     return address->ss_family == AF_INET6;
 }
 
-enum clearing clearing_find(struct netlink *netlink, int fd, struct diag_id *peer)
+static int find(struct netlink *netlink, int fd, struct diag_row *row)
 {
     struct sockaddr_storage ours, theirs;
     socklen_t our_length = sizeof ours, their_length = sizeof theirs;
-    struct diag_row row;
+    struct diag_id id;
     if (getsockname(fd, (struct sockaddr *)&ours, &our_length) ||
         getpeername(fd, (struct sockaddr *)&theirs, &their_length))
-        return CLEARING_UNKNOWN;
-    memset(peer, 0, sizeof *peer);
-    peer->family = (uint8_t)theirs.ss_family;
-    peer->cookie = DIAG_NO_COOKIE;
-    if (!to_endpoint(&theirs, &peer->local) || !to_endpoint(&ours, &peer->remote))
-        return CLEARING_UNKNOWN;
-    int error = netlink_lookup(netlink, peer, &row);
-    if (error == -ENOENT)
-        return CLEARING_REMOTE;
+        return -errno;
+    memset(&id, 0, sizeof id);
+    id.family = (uint8_t)theirs.ss_family;
+    id.cookie = DIAG_NO_COOKIE;
+    if (!to_endpoint(&theirs, &id.local) || !to_endpoint(&ours, &id.remote))
+        return -EAFNOSUPPORT;
+    return netlink_lookup(netlink, &id, row);
+}
+
+enum clearing peer_find(struct netlink *netlink, int fd, struct diag_id *peer)
+{
+    struct diag_row row;
+    int error = find(netlink, fd, &row);
     if (error)
-        return CLEARING_UNKNOWN;
+        return error == -ENOENT ? CLEARING_REMOTE : CLEARING_UNKNOWN;
     *peer = row.id;
     return CLEARING_STILL;
 }
 
-enum clearing clearing_look(struct netlink *netlink, const struct diag_id *peer)
+enum clearing peer_look(struct netlink *netlink, const struct diag_id *peer)
 {
     struct diag_row row;
     int error = netlink_lookup(netlink, peer, &row);
-    if (error == -ENOENT)
-        return CLEARING_GONE;
-    return error ? CLEARING_UNKNOWN : CLEARING_STILL;
+    if (error)
+        return error == -ENOENT ? CLEARING_GONE : CLEARING_UNKNOWN;
+    return CLEARING_STILL;
+}
+
+enum peer_hold peer_hold(struct netlink *netlink, int fd)
+{
+    struct diag_row row;
+    if (find(netlink, fd, &row))
+        return PEER_UNKNOWN;
+    return row.inode == 0 ? PEER_CLOSED : PEER_HOLDS;
 }
 
 const char *clearing_name(enum clearing clearing)
