@@ -340,7 +340,7 @@ static uint64_t fires_ms(const struct pair *pair, enum deadline_id id, uint64_t 
     if (due > now_ms || !row->spares_delivery || !delivering(pair))
         return due;
     uint64_t seen_ms = pair->spared_ms != 0 ? pair->spared_ms : now_ms;
-    return max_of(seen_ms, row->since(pair)) + DELIVERY_MS;
+    return max_of(seen_ms, due) + DELIVERY_MS;
 }
 
 static enum deadline_id earliest(const struct pair *pair, uint64_t now_ms, uint64_t *fires)
@@ -501,7 +501,6 @@ void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t se
 pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
     assert(pair->phase != PAIR_ENDED);
-    track_sparing(pair, now_ms);
     switch (input->event) {
     case PAIR_EVENT_CONNECTED:
         return on_connected(pair, now_ms);
