@@ -63,10 +63,13 @@ static bool leg_done(const struct pair *pair, enum leg leg)
     return pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out;
 }
 
-/* A FIN of our making would look to this leg's peer like the end of what it was waiting for. */
+/* A FIN of our making would look to this leg's peer like the end of what it was waiting for. A peer that has
+ * sent its own FIN waits for nothing else. */
 static bool leg_fooled_by_fin(const struct pair *pair, enum leg leg)
 {
-    return pair->half[half_to(leg)].held || (leg == LEG_CLIENT && pair->owed);
+    const struct half_track *to = &pair->half[half_to(leg)];
+    bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out;
+    return waits_for_end || to->held || (leg == LEG_CLIENT && pair->owed);
 }
 
 /* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
