@@ -573,37 +573,47 @@ const char *leg_end_name(enum leg_end leg_end)
     return names[leg_end];
 }
 
-void pair_check(const struct pair *pair)
+static void check_halves(const struct pair *pair)
 {
-    assert(pair->phase < PAIR_PHASE_COUNT && pair->reason < REASON_COUNT);
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         assert(!(h->held && h->fin_out));
         assert(h->acked_bytes <= h->written_bytes);
     }
-    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
-        assert(!pair->up[leg] || pair->leg_end[leg] == LEG_END_NONE);
+}
+
+/* Which legs are up in which phase, and whether there is a reason. */
+static void check_phase(const struct pair *pair)
+{
+    const bool *up = pair->up;
+    assert((pair->phase <= PAIR_OPEN) == (pair->reason == REASON_NONE));
     switch ((enum pair_phase)pair->phase) {
     case PAIR_CONNECTING:
-        assert(pair->up[LEG_CLIENT] && !pair->up[LEG_BACKEND] && pair->reason == REASON_NONE);
+        assert(up[LEG_CLIENT] && !up[LEG_BACKEND]);
         break;
     case PAIR_OPEN:
-        assert(pair->up[LEG_CLIENT] && pair->up[LEG_BACKEND] && pair->reason == REASON_NONE);
-        break;
     case PAIR_ENDING:
-        assert(pair->up[LEG_CLIENT] && pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        assert(up[LEG_CLIENT] && up[LEG_BACKEND]);
         break;
     case PAIR_RESETTING:
-        assert(pair->up[LEG_CLIENT] != pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        assert(up[LEG_CLIENT] != up[LEG_BACKEND]);
         break;
     case PAIR_CLOSING:
-        assert(pair->up[LEG_CLIENT] || pair->up[LEG_BACKEND]);
+        assert(up[LEG_CLIENT] || up[LEG_BACKEND]);
         assert(pair->half[HALF_REQUEST].fin_out && pair->half[HALF_RESPONSE].fin_out);
-        assert(pair->reason != REASON_NONE);
         break;
     case PAIR_ENDED:
     case PAIR_PHASE_COUNT:
-        assert(!pair->up[LEG_CLIENT] && !pair->up[LEG_BACKEND] && pair->reason != REASON_NONE);
+        assert(!up[LEG_CLIENT] && !up[LEG_BACKEND]);
         break;
     }
+}
+
+void pair_check(const struct pair *pair)
+{
+    assert(pair->phase < PAIR_PHASE_COUNT && pair->reason < REASON_COUNT);
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        assert(!pair->up[leg] || pair->leg_end[leg] == LEG_END_NONE);
+    check_halves(pair);
+    check_phase(pair);
 }
