@@ -1,0 +1,668 @@
+/* Every state that a pair can reach, and every event in each of them, breadth first.
+ *
+ * The real pair_step() is driven, nothing is a model of it. What is modelled is the caller and the two peers,
+ * as little as the contract in pair.h asks: which events are legal, which bytes a kernel has acknowledged. A
+ * state is told from another by what later behaviour depends on; moments enter it as distances from now, on a
+ * grid, and expiries come as late as the grid makes them, which the contract allows.
+ *
+ * In each state the invariants are checked, and that time alone leads to the end. A violation is printed with
+ * the events that led to it. */
+
+#include "reaper/policy/pair.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, KEY_BYTES = 32 };
+
+/* ---- what is explored ---- */
+
+struct settings {
+    const char *name;
+    uint64_t grid_ms;
+    bool must_end; /* time alone leads to the end */
+    uint64_t rate;
+    uint64_t after_ms[DEADLINE_COUNT];
+    enum close_action action[DEADLINE_COUNT];
+};
+
+#define OFF DEADLINE_OFF
+
+static const struct settings all_settings[] = {
+    {.name = "short",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 1024,
+     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "bounded",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 1024,
+     .after_ms = {1000, 3000, 1000, 2000, 2000, 3000, OFF, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "at once",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 0,
+     .after_ms = {1000, 1000, 0, OFF, 1000, OFF, 2000, 0},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "always FIN",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 1024,
+     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 2000, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "off",
+     .grid_ms = 1000,
+     .rate = 1024,
+     .after_ms = {OFF, OFF, OFF, OFF, OFF, OFF, OFF, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+};
+
+/* The pair, and what its caller and its peers know. */
+struct world {
+    struct pair pair;
+    uint64_t now_ms;
+    uint64_t acked_ms[LEG_COUNT];          /* the peer's kernel last acknowledged */
+    uint64_t oldest_unacked_ms[LEG_COUNT]; /* when the byte was written that is not */
+    bool unacked[LEG_COUNT];               /* SMALL_BYTES are */
+    bool fin_unacked[LEG_COUNT];
+    bool fin_sent[LEG_COUNT];
+    bool down[LEG_COUNT]; /* closed or aborted by us */
+    bool gone[LEG_COUNT]; /* reset by its peer */
+    bool held[HALF_COUNT];
+    bool fin_seen[HALF_COUNT];
+};
+
+enum move_kind {
+    MOVE_EVENT,
+    MOVE_RELAY,
+    MOVE_RELAY_MUCH,
+    MOVE_RELAY_UNACKED,
+    MOVE_TURN,
+    MOVE_ACK,
+    MOVE_WAIT
+};
+
+struct move {
+    enum move_kind kind;
+    struct pair_input input; /* half for the RELAYs, leg for TURN and ACK */
+    bool early;              /* an expiry that was not asked for */
+    const char *text;
+};
+
+static const struct move moves[] = {
+    {MOVE_EVENT, {.event = PAIR_EVENT_CONNECTED}, false, "connected"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_REFUSED, .reason = REASON_CONNECT_FAILED}, false, "refused"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}, false, "FIN of the client"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_FIN, .half = HALF_RESPONSE}, false, "FIN of the backend"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_HELD, .half = HALF_REQUEST}, false, "request held"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_HELD, .half = HALF_RESPONSE}, false, "response held"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_DRAINED, .half = HALF_REQUEST}, false, "request drained"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_DRAINED, .half = HALF_RESPONSE}, false, "response drained"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_DISCARDED, .half = HALF_REQUEST}, false, "request discarded"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_DISCARDED, .half = HALF_RESPONSE}, false, "response discarded"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_RESET, .leg = LEG_CLIENT}, false, "client reset"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_RESET, .leg = LEG_BACKEND}, false, "backend reset"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_LOST, .leg = LEG_CLIENT}, false, "client lost"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_LOST, .leg = LEG_BACKEND}, false, "backend lost"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_EXPIRED}, false, "expired"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_EXPIRED}, true, "expired early"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_DRAIN}, false, "drain"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_ABORT, .reason = REASON_SHUTDOWN}, false, "abort"},
+    {MOVE_RELAY, {.half = HALF_REQUEST}, false, "request relayed"},
+    {MOVE_RELAY, {.half = HALF_RESPONSE}, false, "response relayed"},
+    {MOVE_RELAY_MUCH, {.half = HALF_REQUEST}, false, "much request relayed"},
+    {MOVE_RELAY_MUCH, {.half = HALF_RESPONSE}, false, "much response relayed"},
+    {MOVE_RELAY_UNACKED, {.half = HALF_REQUEST}, false, "request relayed, not acknowledged"},
+    {MOVE_RELAY_UNACKED, {.half = HALF_RESPONSE}, false, "response relayed, not acknowledged"},
+    {MOVE_TURN, {.leg = LEG_CLIENT}, false, "client acknowledged what was before the bytes relayed now"},
+    {MOVE_TURN, {.leg = LEG_BACKEND}, false, "backend acknowledged what was before the bytes relayed now"},
+    {MOVE_ACK, {.leg = LEG_CLIENT}, false, "client acknowledged all"},
+    {MOVE_ACK, {.leg = LEG_BACKEND}, false, "backend acknowledged all"},
+    {MOVE_WAIT, {0}, false, "time passed"},
+};
+
+enum { MOVE_COUNT = sizeof moves / sizeof moves[0] };
+
+static bool connecting(const struct world *world)
+{
+    return world->pair.phase == PAIR_CONNECTING;
+}
+
+static bool relaying(const struct world *world)
+{
+    return world->pair.phase == PAIR_OPEN || world->pair.phase == PAIR_ENDING;
+}
+
+static bool may_relay(const struct world *world, enum half half)
+{
+    return world->held[half] || (relaying(world) && !world->fin_seen[half]);
+}
+
+static uint64_t expiry_ms(const struct world *world, const struct settings *settings)
+{
+    uint64_t next_ms = pair_next_ms(&world->pair, world->now_ms);
+    if (next_ms == DEADLINE_OFF)
+        return DEADLINE_OFF;
+    next_ms += (settings->grid_ms - next_ms % settings->grid_ms) % settings->grid_ms;
+    return next_ms > world->now_ms ? next_ms : world->now_ms;
+}
+
+static bool event_legal(const struct world *world, const struct settings *settings, const struct move *move)
+{
+    enum half half = move->input.half;
+    bool up = world->pair.up[half_source(half)];
+    switch (move->input.event) {
+    case PAIR_EVENT_CONNECTED:
+    case PAIR_EVENT_REFUSED:
+        return connecting(world);
+    case PAIR_EVENT_FIN:
+        return !connecting(world) && up && !world->fin_seen[half];
+    case PAIR_EVENT_HELD:
+        return relaying(world) && !world->held[half] && !world->fin_seen[half];
+    case PAIR_EVENT_DRAINED:
+        return world->held[half];
+    case PAIR_EVENT_DISCARDED:
+        return up && pair_discards(&world->pair, half) && !world->fin_seen[half];
+    case PAIR_EVENT_RESET:
+    case PAIR_EVENT_LOST:
+        return world->pair.up[move->input.leg];
+    case PAIR_EVENT_EXPIRED:
+        return move->early || expiry_ms(world, settings) != DEADLINE_OFF;
+    case PAIR_EVENT_DRAIN:
+    case PAIR_EVENT_ABORT:
+    case PAIR_EVENT_COUNT:
+        break;
+    }
+    return true;
+}
+
+static bool legal(const struct world *world, const struct settings *settings, const struct move *move)
+{
+    enum leg leg = move->input.leg;
+    switch (move->kind) {
+    case MOVE_EVENT:
+        return event_legal(world, settings, move);
+    case MOVE_RELAY:
+    case MOVE_RELAY_MUCH:
+    case MOVE_RELAY_UNACKED:
+        return may_relay(world, move->input.half) && !world->unacked[half_sink(move->input.half)];
+    case MOVE_TURN:
+        return world->pair.up[leg] && world->unacked[leg] && may_relay(world, half_to(leg));
+    case MOVE_ACK:
+        return world->pair.up[leg] && (world->unacked[leg] || world->fin_unacked[leg]);
+    case MOVE_WAIT:
+        return world->now_ms + settings->grid_ms <= expiry_ms(world, settings);
+    }
+    return false;
+}
+
+/* ---- what must hold ---- */
+
+static const char *broken; /* the first invariant that did not hold */
+
+static void must(bool holds, const char *what)
+{
+    if (!holds && !broken)
+        broken = what;
+}
+
+/* A FIN of the other peer goes out, rather than one that a deadline makes. */
+static bool relays_fin(const struct world *after, enum leg leg)
+{
+    return after->fin_seen[half_to(leg)];
+}
+
+static void check_fin(const struct world *before, const struct world *after, enum leg leg)
+{
+    enum half half = half_to(leg);
+    must(!before->down[leg] && !before->gone[leg], "a FIN goes only to a leg that is up");
+    must(!before->fin_sent[leg], "a FIN goes out once");
+    must(!after->held[half], "no FIN passes a byte");
+    if (relays_fin(after, leg))
+        return;
+    must(!before->gone[leg_other(leg)] || before->pair.phase == PAIR_CLOSING, "a reset never becomes a FIN");
+    must(leg != LEG_CLIENT || !before->pair.owed, "a client that is owed an answer never gets a FIN of ours");
+    must(!before->fin_seen[half_from(leg)], "a half-closed peer never gets a FIN of ours");
+}
+
+/* The deadline behind an expiry that is to spare deliveries; DEADLINE_COUNT: it was another. With a rate,
+ * grace may end a delivery that is only too slow. */
+static enum deadline_id sparing_deadline(const struct world *before, const struct world *after,
+                                         const struct settings *settings)
+{
+    if (before->pair.phase == PAIR_CLOSING)
+        return settings->rate == 0 && !before->pair.draining ? DEADLINE_GRACE : DEADLINE_COUNT;
+    if (!relaying(before))
+        return DEADLINE_COUNT;
+    if (after->pair.reason == REASON_IDLE)
+        return DEADLINE_IDLE;
+    return after->pair.reason == REASON_HALF_CLOSE ? DEADLINE_HALF_CLOSE : DEADLINE_COUNT;
+}
+
+/* Bytes that a peer has not acknowledged were given DELIVERY_MS, from when they were written or from when the
+ * deadline came due. */
+static bool was_spared(const struct world *before, const struct world *after, enum deadline_id id,
+                       enum leg leg)
+{
+    uint64_t due_ms = deadline_row(id)->since(&before->pair) + before->pair.deadlines->after_ms[id];
+    return after->now_ms - before->oldest_unacked_ms[leg] >= DELIVERY_MS ||
+           after->now_ms >= due_ms + DELIVERY_MS;
+}
+
+static void check_rst(const struct world *before, const struct world *after, const struct settings *settings,
+                      const struct move *move, enum leg leg)
+{
+    must(!before->down[leg] && !before->gone[leg], "RST goes only to a leg that is up");
+    if (move->input.event != PAIR_EVENT_EXPIRED || !before->unacked[leg])
+        return;
+    enum deadline_id id = sparing_deadline(before, after, settings);
+    must(id == DEADLINE_COUNT || was_spared(before, after, id, leg),
+         "no RST to a leg whose peer still takes bytes");
+}
+
+static void check_close(const struct world *before, const struct world *after, enum leg leg)
+{
+    must(!before->down[leg], "a leg is closed once");
+    must(connecting(before) || after->gone[leg] || (after->fin_seen[half_from(leg)] && after->fin_sent[leg]),
+         "a leg is closed only after both FINs, or when its peer is gone");
+}
+
+static void check_leg(const struct world *before, const struct world *after, const struct settings *settings,
+                      const struct move *move, pair_actions actions, enum leg leg)
+{
+    bool fins = actions & (pair_actions)PAIR_DO_FIN << leg;
+    bool aborts = actions & (pair_actions)PAIR_DO_RST << leg;
+    bool closes = actions & (pair_actions)PAIR_DO_CLOSE << leg;
+    static const enum leg_end none = LEG_END_NONE;
+    enum leg_end leg_end = (enum leg_end)after->pair.leg_end[leg];
+    if (fins)
+        check_fin(before, after, leg);
+    if (aborts)
+        check_rst(before, after, settings, move, leg);
+    if (closes)
+        check_close(before, after, leg);
+    must(!(aborts && closes) && !(aborts && fins), "RST stands alone");
+    must(!aborts || leg_end == LEG_END_RST, "the end of a leg is recorded: rst");
+    must(!closes || connecting(before) || leg_end == (after->gone[leg] ? LEG_END_RESET : LEG_END_FIN),
+         "the end of a leg is recorded: fin or reset");
+    must(!after->pair.up[leg] || leg_end == none, "a leg that is up has not ended");
+    must(connecting(after) || after->pair.up[leg] == !after->down[leg], "a leg is up until it is taken down");
+}
+
+static void check_step(const struct world *before, const struct world *after, const struct settings *settings,
+                       const struct move *move, pair_actions actions)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        check_leg(before, after, settings, move, actions, leg);
+    bool ended = after->pair.phase == PAIR_ENDED;
+    must(ended == !!(actions & PAIR_DO_END), "an end is told");
+    must(!ended || after->pair.reason != REASON_NONE, "an end has a reason");
+    must(!ended || (after->down[LEG_CLIENT] && after->down[LEG_BACKEND]), "an end leaves no leg up");
+    must(!ended || pair_next_ms(&after->pair, after->now_ms) == DEADLINE_OFF, "nothing is due after the end");
+    must(!(actions & PAIR_DO_CONNECT) || (connecting(after) && before->pair.servers_left > 0),
+         "there is a server to be tried next");
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        must(after->pair.half[half].held == after->held[half], "pair and caller agree on what is held");
+    pair_check(&after->pair);
+}
+
+/* ---- moves ---- */
+
+static void sample(struct world *world)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (world->pair.up[leg])
+            pair_sample(&world->pair, leg,
+                        (world->unacked[leg] ? (uint64_t)SMALL_BYTES : 0) + (world->fin_unacked[leg] ? 1 : 0),
+                        world->now_ms - world->acked_ms[leg], world->now_ms);
+}
+
+static void obey(struct world *world, pair_actions actions)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        if (actions & (pair_actions)PAIR_DO_FIN << leg)
+            world->fin_sent[leg] = world->fin_unacked[leg] = true;
+        if (actions & (((pair_actions)PAIR_DO_RST | PAIR_DO_CLOSE) << leg)) {
+            world->down[leg] = true;
+            world->unacked[leg] = world->fin_unacked[leg] = false;
+            world->held[half_to(leg)] = false;
+        }
+    }
+}
+
+static void play_event(struct world *world, const struct settings *settings, const struct move *move)
+{
+    struct world before = *world;
+    const struct pair_input *input = &move->input;
+    if (input->event == PAIR_EVENT_EXPIRED && !move->early)
+        world->now_ms = expiry_ms(world, settings);
+    if (input->event == PAIR_EVENT_FIN)
+        world->fin_seen[input->half] = true;
+    if (input->event == PAIR_EVENT_HELD || input->event == PAIR_EVENT_DRAINED)
+        world->held[input->half] = input->event == PAIR_EVENT_HELD;
+    if (input->event == PAIR_EVENT_RESET || input->event == PAIR_EVENT_LOST)
+        world->gone[input->leg] = true;
+    sample(world);
+    pair_actions actions = pair_step(&world->pair, input, world->now_ms);
+    obey(world, actions);
+    check_step(&before, world, settings, move, actions);
+}
+
+static void relay(struct world *world, enum half half, uint64_t bytes)
+{
+    pair_progress(&world->pair, half, bytes, world->now_ms);
+    world->acked_ms[half_sink(half)] = world->now_ms;
+}
+
+static void play(struct world *world, const struct settings *settings, const struct move *move)
+{
+    enum leg leg = move->input.leg;
+    enum leg sink = half_sink(move->input.half);
+    switch (move->kind) {
+    case MOVE_EVENT:
+        play_event(world, settings, move);
+        break;
+    case MOVE_RELAY:
+        relay(world, move->input.half, SMALL_BYTES);
+        break;
+    case MOVE_RELAY_MUCH:
+        relay(world, move->input.half, BIG_BYTES);
+        break;
+    case MOVE_RELAY_UNACKED:
+        pair_progress(&world->pair, move->input.half, SMALL_BYTES, world->now_ms);
+        world->unacked[sink] = true;
+        world->oldest_unacked_ms[sink] = world->now_ms;
+        break;
+    case MOVE_TURN:
+        relay(world, half_to(leg), SMALL_BYTES);
+        world->oldest_unacked_ms[leg] = world->now_ms;
+        break;
+    case MOVE_ACK:
+        world->acked_ms[leg] = world->now_ms;
+        world->unacked[leg] = world->fin_unacked[leg] = false;
+        break;
+    case MOVE_WAIT:
+        world->now_ms += settings->grid_ms;
+        break;
+    }
+    if (world->pair.phase != PAIR_ENDED)
+        sample(world);
+}
+
+/* Time alone, with peers that do nothing at all. */
+static void check_that_time_ends(struct world world, const struct settings *settings,
+                                 const struct deadlines *deadlines)
+{
+    static const struct move expired = {MOVE_EVENT, {.event = PAIR_EVENT_EXPIRED}, false, "expired"};
+    uint64_t bound_ms = world.now_ms + 10 * settings->grid_ms + 4 * DELIVERY_MS;
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
+        if (deadlines->after_ms[id] != OFF)
+            bound_ms += deadlines->after_ms[id];
+    world.pair.deadlines = deadlines;
+    while (world.pair.phase != PAIR_ENDED && !broken) {
+        must(legal(&world, settings, &expired), "every state but the end has something due");
+        must(world.now_ms <= bound_ms, "time alone leads to the end");
+        if (!broken)
+            play(&world, settings, &expired);
+    }
+}
+
+/* ---- states ---- */
+
+struct state {
+    struct world world;
+    uint32_t from;
+    uint8_t by; /* move */
+    uint8_t key[KEY_BYTES];
+};
+
+struct search {
+    const struct settings *settings;
+    struct state *states;
+    uint32_t *slots; /* index + 1 into states, by hash of the key */
+    uint32_t count, capacity, slot_count;
+    uint64_t transitions;
+    struct deadlines defaults;
+};
+
+static void *must_allocate(void *old, size_t bytes)
+{
+    void *memory = realloc(old, bytes);
+    if (!memory) {
+        fputs("explore: out of memory\n", stderr);
+        exit(1);
+    }
+    return memory;
+}
+
+/* How long ago, on the grid; anything beyond what a deadline could ask for is the same. 0: does not matter.
+ */
+static uint8_t distance(const struct search *search, const struct world *world, bool matters, uint64_t ms,
+                        uint64_t most_ms)
+{
+    if (!matters || most_ms == OFF)
+        return 0;
+    uint64_t past_ms = world->now_ms - ms;
+    return (uint8_t)(1 + (past_ms < most_ms ? past_ms : most_ms) / search->settings->grid_ms);
+}
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t progress_ms(const struct pair *pair)
+{
+    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
+}
+
+static uint64_t stalled_ms(const struct half_track *h)
+{
+    return max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms));
+}
+
+/* What acknowledged bytes would buy at the next expiry, in steps of the grid. */
+static uint8_t credit(const struct search *search, const struct world *world)
+{
+    const struct pair *pair = &world->pair;
+    uint64_t acked = pair->half[HALF_REQUEST].acked_bytes + pair->half[HALF_RESPONSE].acked_bytes;
+    uint64_t bytes = acked - pair->window_bytes;
+    uint64_t most = (world->now_ms - pair->window_ms) / search->settings->grid_ms;
+    uint64_t steps = (bytes + 1) / SMALL_BYTES;
+    return (uint8_t)(bytes == 0 ? 0 : 1 + (steps < most ? steps : most));
+}
+
+/* The longest time for which the start of the window matters. */
+static uint64_t window_most_ms(const struct pair *pair, const uint64_t after_ms[])
+{
+    if (pair->phase == PAIR_RESETTING)
+        return after_ms[DEADLINE_WRITE_STALL];
+    uint64_t after = after_ms[pair->phase == PAIR_CLOSING ? DEADLINE_GRACE : DEADLINE_HALF_CLOSE];
+    return after == OFF ? OFF : after + DELIVERY_MS;
+}
+
+/* Everything that later behaviour depends on. */
+static void make_key(const struct search *search, const struct world *world, uint8_t key[KEY_BYTES])
+{
+    const struct pair *pair = &world->pair;
+    const uint64_t *after_ms = search->settings->after_ms;
+    bool windowed = pair_half_closed(pair) || pair->phase >= PAIR_RESETTING;
+    size_t n = 0;
+    memset(key, 0, KEY_BYTES);
+    key[n++] = pair->phase;
+    key[n++] = pair->reason;
+    if (pair->phase == PAIR_ENDED)
+        return;
+    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->whole_answer << 2 |
+                         (uint8_t)pair->servers_left << 3);
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        key[n++] = (uint8_t)(pair->up[leg] | world->unacked[leg] << 1 | world->fin_unacked[leg] << 2 |
+                             world->fin_sent[leg] << 3 | world->gone[leg] << 4 | world->down[leg] << 5);
+        key[n++] = distance(search, world, world->unacked[leg], world->oldest_unacked_ms[leg], DELIVERY_MS);
+    }
+    for (enum half half = 0; half < HALF_COUNT; half++) {
+        const struct half_track *h = &pair->half[half];
+        key[n++] = (uint8_t)(h->fin_in | h->fin_out << 1 | h->held << 2 | world->fin_seen[half] << 3);
+        key[n++] = distance(search, world, h->held && relaying(world), stalled_ms(h),
+                            after_ms[DEADLINE_WRITE_STALL]);
+    }
+    bool ending = pair->phase == PAIR_ENDING;
+    key[n++] = distance(search, world, connecting(world), pair->attempt_ms, after_ms[DEADLINE_CONNECT]);
+    key[n++] =
+        distance(search, world, relaying(world), progress_ms(pair), max_of(after_ms[DEADLINE_IDLE], 2000));
+    key[n++] = distance(search, world, windowed, pair->window_ms, window_most_ms(pair, after_ms));
+    key[n++] = windowed ? credit(search, world) : 0;
+    key[n++] = distance(search, world, pair->spared_ms != 0, pair->spared_ms, DELIVERY_MS);
+    key[n++] = distance(search, world, pair_half_closed(pair) && relaying(world), pair->half_closed_ms,
+                        after_ms[DEADLINE_HALF_CLOSE_MAX]);
+    key[n++] = distance(search, world, ending && pair->reason == REASON_LIFETIME, pair->ending_ms,
+                        after_ms[DEADLINE_GRACE] + DELIVERY_MS);
+    key[n++] =
+        distance(search, world, pair->phase <= PAIR_ENDING, pair->accepted_ms, after_ms[DEADLINE_LIFETIME]);
+    key[n++] = distance(search, world, pair->draining, pair->drain_ms, after_ms[DEADLINE_DRAIN]);
+}
+
+static uint32_t hash(const uint8_t key[KEY_BYTES])
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < KEY_BYTES; i++)
+        h = (h ^ key[i]) * 16777619u;
+    return h;
+}
+
+static uint32_t *find_slot(const struct search *search, const uint8_t key[KEY_BYTES])
+{
+    uint32_t slot = hash(key) & (search->slot_count - 1);
+    while (search->slots[slot] && memcmp(search->states[search->slots[slot] - 1].key, key, KEY_BYTES) != 0)
+        slot = (slot + 1) & (search->slot_count - 1);
+    return &search->slots[slot];
+}
+
+static void grow(struct search *search)
+{
+    search->capacity = search->capacity ? 2 * search->capacity : 4096;
+    search->slot_count = 4 * search->capacity;
+    search->states = must_allocate(search->states, search->capacity * sizeof *search->states);
+    search->slots = must_allocate(search->slots, search->slot_count * sizeof *search->slots);
+    memset(search->slots, 0, search->slot_count * sizeof *search->slots);
+    for (uint32_t i = 0; i < search->count; i++)
+        *find_slot(search, search->states[i].key) = i + 1;
+}
+
+static void add_state(struct search *search, const struct world *world, uint32_t from, uint8_t by)
+{
+    uint8_t key[KEY_BYTES];
+    make_key(search, world, key);
+    if (search->count == search->capacity)
+        grow(search);
+    uint32_t *slot = find_slot(search, key);
+    if (*slot)
+        return;
+    struct state *state = &search->states[search->count];
+    state->world = *world;
+    state->from = from;
+    state->by = by;
+    memcpy(state->key, key, KEY_BYTES);
+    *slot = ++search->count;
+}
+
+/* ---- the search ---- */
+
+static uint32_t exploring; /* for a path when an assertion of pair.c fails */
+static const struct search *present_search;
+static const struct move *present_move;
+
+static void print_path(const struct search *search, uint32_t index)
+{
+    const struct state *state = &search->states[index];
+    if (index != 0)
+        print_path(search, state->from);
+    printf("  %-60s %s at %llu ms\n", index ? moves[state->by].text : "accepted",
+           pair_phase_name((enum pair_phase)state->world.pair.phase),
+           (unsigned long long)(state->world.now_ms - START_MS));
+}
+
+static void print_violation(const char *what)
+{
+    printf("settings \"%s\": broken: %s\n", present_search->settings->name, what);
+    print_path(present_search, exploring);
+    printf("  %s\n", present_move ? present_move->text : "time alone");
+    fflush(stdout);
+}
+
+/* A failed assertion of pair.c comes back to the search, for the path that led to it. */
+static sigjmp_buf asserted;
+
+static void on_abort(int signal_number)
+{
+    siglongjmp(asserted, signal_number);
+}
+
+static bool expand(struct search *search, uint32_t index)
+{
+    exploring = index;
+    for (uint8_t i = 0; i < MOVE_COUNT && !broken; i++) {
+        struct world world = search->states[index].world;
+        present_move = &moves[i];
+        if (world.pair.phase == PAIR_ENDED || !legal(&world, search->settings, &moves[i]))
+            continue;
+        play(&world, search->settings, &moves[i]);
+        search->transitions++;
+        if (!broken)
+            add_state(search, &world, index, i);
+    }
+    present_move = NULL;
+    if (!broken && search->settings->must_end)
+        check_that_time_ends(search->states[index].world, search->settings,
+                             search->states[index].world.pair.deadlines);
+    if (!broken)
+        check_that_time_ends(search->states[index].world, search->settings, &search->defaults);
+    if (broken)
+        print_violation(broken);
+    return !broken;
+}
+
+static bool explore(const struct settings *settings)
+{
+    struct deadlines deadlines = {.half_close_rate = settings->rate};
+    struct search search = {.settings = settings};
+    struct world start = {.now_ms = START_MS};
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
+        deadlines.after_ms[id] = settings->after_ms[id];
+        deadlines.action[id][LEG_CLIENT] = deadlines.action[id][LEG_BACKEND] = settings->action[id];
+    }
+    deadlines_default(&search.defaults);
+    present_search = &search;
+    pair_init(&start.pair, &deadlines, 1, START_MS);
+    add_state(&search, &start, 0, 0);
+    bool fine = true;
+    for (uint32_t index = 0; index < search.count && fine; index++)
+        fine = expand(&search, index);
+    if (fine)
+        printf("%-12s %9u states %10llu transitions\n", settings->name, search.count,
+               (unsigned long long)search.transitions);
+    free(search.states);
+    free(search.slots);
+    return fine;
+}
+
+int main(void)
+{
+    signal(SIGABRT, on_abort);
+    if (sigsetjmp(asserted, 1) != 0) {
+        print_violation("an assertion");
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof all_settings / sizeof all_settings[0]; i++)
+        if (!explore(&all_settings[i]))
+            return 1;
+    return 0;
+}
