@@ -27,6 +27,7 @@ struct settings {
     uint64_t grid_ms;
     bool must_end; /* time alone leads to the end */
     uint64_t rate;
+    enum verify verify;
     uint64_t after_ms[DEADLINE_COUNT];
     enum close_action action[DEADLINE_COUNT];
 };
@@ -58,6 +59,13 @@ static const struct settings all_settings[] = {
      .rate = 1024,
      .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 2000, 1000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "verify",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 1024,
+     .verify = VERIFY_EXTEND,
+     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "off",
      .grid_ms = 1000,
      .rate = 1024,
@@ -76,6 +84,7 @@ struct world {
     bool fin_sent[LEG_COUNT];
     bool down[LEG_COUNT]; /* closed or aborted by us */
     bool gone[LEG_COUNT]; /* reset by its peer */
+    bool closed;          /* the client, as a look at its socket told */
     bool held[HALF_COUNT];
     bool fin_seen[HALF_COUNT];
 };
@@ -87,6 +96,7 @@ enum move_kind {
     MOVE_RELAY_UNACKED,
     MOVE_TURN,
     MOVE_ACK,
+    MOVE_ANSWER,
     MOVE_WAIT
 };
 
@@ -126,6 +136,9 @@ static const struct move moves[] = {
     {MOVE_TURN, {.leg = LEG_BACKEND}, false, "backend acknowledged what was before the bytes relayed now"},
     {MOVE_ACK, {.leg = LEG_CLIENT}, false, "client acknowledged all"},
     {MOVE_ACK, {.leg = LEG_BACKEND}, false, "backend acknowledged all"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_CLOSED}, false, "client known to have closed"},
+    {MOVE_ANSWER, {.leg = LEG_CLIENT}, false, "client answered a probe"},
+    {MOVE_ANSWER, {.leg = LEG_BACKEND}, false, "backend answered a probe"},
     {MOVE_WAIT, {0}, false, "time passed"},
 };
 
@@ -174,6 +187,9 @@ static bool event_legal(const struct world *world, const struct settings *settin
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
         return world->pair.up[move->input.leg];
+    case PAIR_EVENT_CLOSED:
+        return settings->verify != VERIFY_OFF && !connecting(world) && world->fin_seen[HALF_REQUEST] &&
+               world->fin_sent[LEG_BACKEND] && world->pair.up[LEG_CLIENT];
     case PAIR_EVENT_EXPIRED:
         return move->early || expiry_ms(world, settings) != DEADLINE_OFF;
     case PAIR_EVENT_DRAIN:
@@ -198,6 +214,9 @@ static bool legal(const struct world *world, const struct settings *settings, co
         return world->pair.up[leg] && world->unacked[leg] && may_relay(world, half_to(leg));
     case MOVE_ACK:
         return world->pair.up[leg] && (world->unacked[leg] || world->fin_unacked[leg]);
+    case MOVE_ANSWER:
+        return world->pair.up[leg] && pair_probing(&world->pair) &&
+               world->acked_ms[leg] < world->pair.probed_ms;
     case MOVE_WAIT:
         return world->now_ms + settings->grid_ms <= expiry_ms(world, settings);
     }
@@ -271,7 +290,9 @@ static void check_rst(const struct world *before, const struct world *after, con
 static void check_close(const struct world *before, const struct world *after, enum leg leg)
 {
     must(!before->down[leg], "a leg is closed once");
-    must(connecting(before) || after->gone[leg] || (after->fin_seen[half_from(leg)] && after->fin_sent[leg]),
+    bool closed = leg == LEG_CLIENT && after->closed;
+    must(connecting(before) || closed || after->gone[leg] ||
+             (after->fin_seen[half_from(leg)] && after->fin_sent[leg]),
          "a leg is closed only after both FINs, or when its peer is gone");
 }
 
@@ -350,6 +371,8 @@ static void play_event(struct world *world, const struct settings *settings, con
         world->held[input->half] = input->event == PAIR_EVENT_HELD;
     if (input->event == PAIR_EVENT_RESET || input->event == PAIR_EVENT_LOST)
         world->gone[input->leg] = true;
+    if (input->event == PAIR_EVENT_CLOSED)
+        world->closed = true;
     sample(world);
     pair_actions actions = pair_step(&world->pair, input, world->now_ms);
     obey(world, actions);
@@ -388,6 +411,9 @@ static void play(struct world *world, const struct settings *settings, const str
     case MOVE_ACK:
         world->acked_ms[leg] = world->now_ms;
         world->unacked[leg] = world->fin_unacked[leg] = false;
+        break;
+    case MOVE_ANSWER:
+        world->acked_ms[leg] = world->now_ms;
         break;
     case MOVE_WAIT:
         world->now_ms += settings->grid_ms;
@@ -501,13 +527,18 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = pair->reason;
     if (pair->phase == PAIR_ENDED)
         return;
-    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->whole_answer << 2 |
-                         (uint8_t)pair->servers_left << 3);
+    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->whole_answer << 2 | world->closed << 3 |
+                         (uint8_t)pair->servers_left << 4);
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         key[n++] = (uint8_t)(pair->up[leg] | world->unacked[leg] << 1 | world->fin_unacked[leg] << 2 |
                              world->fin_sent[leg] << 3 | world->gone[leg] << 4 | world->down[leg] << 5);
         key[n++] = distance(search, world, world->unacked[leg], world->oldest_unacked_ms[leg], DELIVERY_MS);
     }
+    bool probing = pair_probing(pair);
+    key[n++] = probing ? (uint8_t)(1 | (world->acked_ms[LEG_CLIENT] >= pair->probed_ms) << 1 |
+                                   (world->acked_ms[LEG_BACKEND] >= pair->probed_ms) << 2)
+                       : 0;
+    key[n++] = distance(search, world, probing, pair->probed_ms, 2000);
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         key[n++] = (uint8_t)(h->fin_in | h->fin_out << 1 | h->held << 2 | world->fin_seen[half] << 3);
@@ -632,7 +663,7 @@ static bool expand(struct search *search, uint32_t index)
 
 static bool explore(const struct settings *settings)
 {
-    struct deadlines deadlines = {.half_close_rate = settings->rate};
+    struct deadlines deadlines = {.half_close_rate = settings->rate, .verify = settings->verify};
     struct search search = {.settings = settings};
     struct world start = {.now_ms = START_MS};
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
