@@ -1,99 +1,102 @@
 #include "proxy/command/command.h"
 
 #include "bench/leak.h"
+#include "conf/value.h"
 
 #include <argp.h>
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
-enum { OPTION_HTTP = 256, OPTION_BACKLOG, OPTION_RESPONSE_BYTES, OPTION_TRICKLE_MS };
+enum { OPTION_HTTP = 256, OPTION_BACKLOG, OPTION_RESPONSE, OPTION_INTERVAL };
 
 static const struct argp_option options[] = {
-    {"listen", 'l', "ADDRESS:PORT", 0, "where to listen; port 0: any (default 127.0.0.1:9000)", 0},
-    {"mode", 'm', "MODE", 0, "how to leak, see below (default never-close)", 0},
-    {"http", OPTION_HTTP, NULL, 0, "answer HTTP/1 requests instead of echoing bytes", 0},
-    {"backlog", OPTION_BACKLOG, "N", 0, "backlog of the listening socket (default 4096)", 0},
-    {"response-bytes", OPTION_RESPONSE_BYTES, "N", 0, "body of an HTTP answer (default 6)", 0},
-    {"trickle-ms", OPTION_TRICKLE_MS, "N", 0, "mode trickle: a byte every N milliseconds (default 1000)", 0},
+    {"listen", 'l', "ADDRESS", 0, "Where to listen: HOST:PORT or [HOST]:PORT (127.0.0.1:9000)", 0},
+    {"mode", 'm', "MODE", 0, "How to leak, see below (never-close)", 0},
+    {"http", OPTION_HTTP, NULL, 0, "Answer HTTP/1 requests instead of echoing bytes", 0},
+    {"response", OPTION_RESPONSE, "SIZE", 0, "With --http: the body of an answer (6B)", 0},
+    {"interval", OPTION_INTERVAL, "DURATION", 0, "In mode trickle: the time from byte to byte (1s)", 0},
+    {"backlog", OPTION_BACKLOG, "NUMBER", 0, "Of the listening socket (4096)", 0},
     {0},
 };
 
-/* ADDRESS:PORT or [ADDRESS]:PORT, both numeric. 0 or -EINVAL. */
-static int parse_listen(const char *text, struct sockaddr_storage *address)
+enum { BACKLOG_MAX = 65535, INTERVAL_MAX_MS = 3600 * 1000 };
+
+/* What is wrong with the argument of an option, or NULL once it is stored. */
+static const char *set_listen(struct leak_options *leak, const char *text)
 {
-    char host[INET6_ADDRSTRLEN + 2];
-    const char *colon = strrchr(text, ':');
-    if (!colon || (size_t)(colon - text) >= sizeof host)
-        return -EINVAL;
-    size_t length = (size_t)(colon - text);
-    bool bracketed = length >= 2 && text[0] == '[' && colon[-1] == ']';
-    memcpy(host, text + bracketed, length);
-    host[length - 2 * (size_t)bracketed] = '\0';
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-                             .ai_family = bracketed ? AF_INET6 : AF_INET,
-                             .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    if (getaddrinfo(host, colon + 1, &hints, &found) != 0)
-        return -EINVAL;
-    memcpy(address, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(found);
-    return 0;
+    struct conf_address address;
+    const char *wrong = value_listen(text, &address);
+    if (wrong)
+        return wrong;
+    if (address.address.ss_family == AF_UNIX)
+        return "only TCP leaks";
+    leak->address = address.address;
+    return NULL;
 }
 
-static uint64_t parse_number(const char *name, const char *text, uint64_t min, uint64_t max,
-                             struct argp_state *state)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || errno || number < min || number > max)
-        argp_error(state, "--%s: found '%s', allowed are %llu to %llu", name, text, (unsigned long long)min,
-                   (unsigned long long)max);
-    return number;
-}
-
-static void parse_mode(const char *text, struct leak_options *leak, struct argp_state *state)
+static const char *set_mode(struct leak_options *leak, const char *text)
 {
     int mode = leak_mode_find(text);
     if (mode < 0)
-        argp_error(state, "--mode: there is no mode '%s'; the modes are in --help", text);
-    else
-        leak->mode = (enum leak_mode)mode;
+        return "there is no such mode; --help lists them";
+    leak->mode = (enum leak_mode)mode;
+    return NULL;
 }
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static const char *set_interval(struct leak_options *leak, const char *text)
 {
-    struct leak_options *leak = state->input;
+    const char *wrong = value_duration(text, &leak->trickle_ms);
+    if (wrong)
+        return wrong;
+    return leak->trickle_ms == 0 || leak->trickle_ms > INTERVAL_MAX_MS ? "allowed are 1ms to 1h" : NULL;
+}
+
+static const char *set_backlog(struct leak_options *leak, const char *text)
+{
+    uint64_t backlog = 0;
+    const char *wrong = value_integer(text, &backlog);
+    if (wrong)
+        return wrong;
+    if (backlog > BACKLOG_MAX)
+        return "allowed are 0 to 65535";
+    leak->backlog = (int)backlog;
+    return NULL;
+}
+
+static const char *set_option(struct leak_options *leak, int key, const char *text)
+{
     switch (key) {
     case 'l':
-        if (parse_listen(arg, &leak->address) < 0)
-            argp_error(state, "--listen: found '%s', allowed is ADDRESS:PORT or [IPv6]:PORT, in numbers",
-                       arg);
-        return 0;
+        return set_listen(leak, text);
     case 'm':
-        parse_mode(arg, leak, state);
-        return 0;
-    case OPTION_HTTP:
-        leak->http = true;
-        return 0;
+        return set_mode(leak, text);
+    case OPTION_RESPONSE:
+        return value_size(text, &leak->response_bytes);
+    case OPTION_INTERVAL:
+        return set_interval(leak, text);
     case OPTION_BACKLOG:
-        leak->backlog = (int)parse_number("backlog", arg, 0, 65535, state);
-        return 0;
-    case OPTION_RESPONSE_BYTES:
-        leak->response_bytes = parse_number("response-bytes", arg, 0, UINT64_C(1) << 40, state);
-        return 0;
-    case OPTION_TRICKLE_MS:
-        leak->trickle_ms = parse_number("trickle-ms", arg, 1, 3600000, state);
-        return 0;
+        return set_backlog(leak, text);
     default:
-        return ARGP_ERR_UNKNOWN;
+        leak->http = true;
+        return NULL;
     }
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    for (const struct argp_option *option = options; option->name; option++) {
+        if (option->key != key)
+            continue;
+        const char *wrong = set_option(state->input, key, argument);
+        if (wrong)
+            argp_error(state, "--%s: found '%s': %s", option->name, argument, wrong);
+        return 0;
+    }
+    return ARGP_ERR_UNKNOWN;
 }
 
 /* The modes, from their table, behind the options. argp frees what this returns. */
@@ -121,17 +124,13 @@ static const struct argp parser = {
     .help_filter = list_modes,
 };
 
-static void announce(const struct leak *leak, const struct leak_options *leak_options)
+static void announce(const struct leak *leak, enum leak_mode mode)
 {
-    char host[INET6_ADDRSTRLEN], port[8];
-    const struct sockaddr *address = leak_address(leak);
-    getnameinfo(address, sizeof(struct sockaddr_storage), host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    const char *shape[2] = {"", ""};
-    if (address->sa_family == AF_INET6)
-        shape[0] = "[", shape[1] = "]";
-    printf("lastack leak: listening on %s%s%s:%s mode %s\n", shape[0], host, shape[1], port,
-           leak_mode_name(leak_options->mode));
+    struct conf_address address = {.length = sizeof address.address};
+    memcpy(&address.address, leak_address(leak), sizeof address.address);
+    char text[VALUE_ADDRESS_TEXT];
+    value_address_text(&address, text);
+    printf("lastack leak: listening on %s mode %s\n", text, leak_mode_name(mode));
     fflush(stdout);
 }
 
@@ -157,7 +156,7 @@ int command_leak(int argc, char **argv)
 {
     struct leak_options leak_options;
     leak_options_default(&leak_options);
-    parse_listen("127.0.0.1:9000", &leak_options.address);
+    (void)set_listen(&leak_options, "127.0.0.1:9000");
     argp_err_exit_status = EXIT_USAGE;
     argp_parse(&parser, argc, argv, 0, NULL, &leak_options);
 
@@ -173,7 +172,7 @@ int command_leak(int argc, char **argv)
         fprintf(stderr, "lastack leak: cannot start: %s\n", strerror(-error));
         return EXIT_FOUND;
     }
-    announce(leak, &leak_options);
+    announce(leak, leak_options.mode);
     int status = wait_for_end(leak, &signals);
     leak_stop(leak);
     return status;
