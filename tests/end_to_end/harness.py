@@ -6,6 +6,7 @@ time that it hopes to be long enough. Ports are the kernel's choice. LASTACK nam
 
 import collections
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -24,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LASTACK = os.environ.get("LASTACK") or str(ROOT / ".build" / "debug" / "lastack")
 MODES = ["never-close", "never-read", "stopped", "never-accept", "zero-byte",
          "keep-alive", "forked", "queued", "trickle", "healthy"]
+
+SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|: runtime error: ")
 
 # Long enough for any machine that is only slow; a test that needs it has failed.
 BOUND_S = 120
@@ -123,13 +126,12 @@ def memory_kib(pid):
 class Process:
     """A child process whose output is read by the line as it comes."""
 
-    def __init__(self, command, environment=None, before=()):
+    def __init__(self, command, before=(), **options):
         self.command = [*before, *command]
         self.lines = []
         self._arrived = threading.Condition()
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, errors="replace",
-                                        env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.STDOUT, text=True, errors="replace", **options)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -177,14 +179,21 @@ class Process:
         return status
 
     def stop(self):
+        """Ends it; raises when a sanitizer has complained."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(BOUND_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.wait()
         self.process.stdout.close()
+        complaint = next((index for index, line in enumerate(self.lines) if SANITIZER.search(line)), None)
+        if complaint is not None:
+            raise AssertionError("\n".join(self.lines[complaint:complaint + 100]))
+
+    def terminate(self):
+        self.process.terminate()
 
     def __enter__(self):
         return self
@@ -208,8 +217,10 @@ class Leak(Process):
         return next(pid for pid in children_of(self.pid) if inodes_of(pid) & listening)
 
 
-def parse_logfmt(line):
-    """key=value pairs; a value may be quoted, with \\" and \\\\ inside."""
+def parse_log_line(line):
+    """The fields of a line of the log, JSON or logfmt; what is neither has none."""
+    if line.startswith("{"):
+        return json.loads(line)
     fields = {}
     for key, quoted, bare in re.findall(r'([^\s=]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line):
         fields[key] = re.sub(r"\\(.)", r"\1", quoted) if quoted else bare
@@ -217,11 +228,11 @@ def parse_logfmt(line):
 
 
 class Proxy(Process):
-    """`lastack run`, listening; `sessions` are the lines of ended sessions so far, as dictionaries."""
+    """`lastack run`, listening: `listening` has (frontend, address) of each listener so far, `sessions` the
+    lines of ended sessions as dictionaries."""
 
-    def __init__(self, backend, *options, listen="127.0.0.1:0", before=(), environment=None):
-        arguments = ["--listen", listen, "--backend", backend] if backend else []
-        self._start([*arguments, *options], before, environment)
+    def __init__(self, backend, *options, listen="127.0.0.1:0", before=()):
+        self._start(["--listen", listen, "--backend", backend, *options], before)
 
     @classmethod
     def from_file(cls, text, before=()):
@@ -230,18 +241,34 @@ class Proxy(Process):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(text)
             file.flush()
-            proxy._start(["-c", file.name], before, None)
+            proxy._start(["-c", file.name], before)
         return proxy
 
-    def _start(self, arguments, before, environment):
+    def _start(self, arguments, before):
         self.sessions = []
-        super().__init__([LASTACK, "run", *arguments], environment=environment, before=before)
-        self.address = self.wait_for_line(r"msg=listening .*address=(\S+)").group(1)
+        self.listening = []
+        super().__init__([LASTACK, "run", *arguments], before=before)
+        try:
+            self.wait_for_line(r"\bmsg\W+listening\b")
+        except AssertionError:
+            self.stop()
+            raise
+        self.address = self.listening[0][1]
         self.port = port_of(self.address) if not self.address.startswith("unix:") else None
 
     def line_arrived(self, line):
-        if "msg=session " in line:
-            self.sessions.append(parse_logfmt(line))
+        fields = parse_log_line(line)
+        if fields.get("msg") == "session":
+            self.sessions.append(fields)
+        elif fields.get("msg") == "listening":
+            self.listening.append((fields["frontend"], fields["address"]))
+
+    def terminate(self):
+        """Drains, and aborts what would take long."""
+        super().terminate()
+        with contextlib.suppress(AssertionError):
+            self.wait_for_line(r"\bmsg\W+(draining|stopped)\b", 10)
+        super().terminate()
 
     def wait_for_sessions(self, count, bound_s=BOUND_S):
         """The lines of the ended sessions, at least `count`."""
@@ -306,6 +333,7 @@ class Server:
     def __init__(self, handler, family=socket.AF_INET, path=None, backlog=1024):
         self._handler = handler
         self.errors = []
+        self._expected = ()
         self._threads = []
         self.listener = socket.socket(socket.AF_UNIX if path else family, socket.SOCK_STREAM)
         self.listener.bind(path or ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
@@ -336,14 +364,23 @@ class Server:
             except Exception as error:  # pylint: disable=broad-except
                 self.errors.append(error)
 
+    @property
+    def accepted_count(self):
+        return len(self._threads)
+
+    def expect_errors(self, *kinds):
+        """Errors of these kinds are what the handlers are to end with."""
+        self._expected = kinds
+
     def join(self):
         """Waits for the handlers that were started."""
         for thread in list(self._threads):
             thread.join(BOUND_S)
             if thread.is_alive():
                 raise AssertionError("a handler of the test's backend has not returned")
-        if self.errors:
-            raise self.errors[0]
+        for error in self.errors:
+            if not isinstance(error, self._expected):
+                raise error
 
     def __enter__(self):
         return self

@@ -83,7 +83,7 @@ class EachModeLeavesItsState(unittest.TestCase):
         self.leaves("queued", accepted, request_unread, answered=False)
 
     def test_trickle_never_sends_its_fin(self):
-        with Leak("trickle", "--trickle-ms", "100") as leak, connect(leak.address) as client:
+        with Leak("trickle", "--interval", "100ms") as leak, connect(leak.address) as client:
             client.sendall(b"x")
             client.shutdown(socket.SHUT_WR)
             self.assertEqual(receive_exactly(client, 6), b"x.....")
@@ -150,7 +150,7 @@ class Healthy(unittest.TestCase):
 
 class Http(unittest.TestCase):
     def setUp(self):
-        self.leak = self.enterContext(Leak("healthy", "--http", "--response-bytes", "100000"))
+        self.leak = self.enterContext(Leak("healthy", "--http", "--response", "100000B"))
 
     def ask(self, request):
         with connect(self.leak.address) as client:
@@ -227,7 +227,7 @@ class TheProcess(unittest.TestCase):
             wait_for(lambda: all(is_gone(child) for child in children), "the children are gone")
 
     def test_refuses_a_wrong_command_line(self):
-        for arguments in (["--mode", "sometimes"], ["--listen", "here"], ["--trickle-ms", "0"], ["--backlog", "-1"]):
+        for arguments in (["--mode", "sometimes"], ["--listen", "here"], ["--interval", "0s"], ["--interval", "soon"], ["--listen", "unix:/x"], ["--backlog", "-1"]):
             with Process([LASTACK, "leak", *arguments]) as process:
                 self.assertEqual(process.wait(), 2, arguments)
 

@@ -1,0 +1,101 @@
+"""SIGTERM and SIGINT: stop accepting, let what is under way finish, bounded; a second one ends at once."""
+
+import signal
+import threading
+import unittest
+
+from harness import Leak, Proxy, Server, connect, main, receive_all, receive_exactly, wait_for
+
+ANSWER = bytes(range(256)) * 4096
+
+FILE = """\
+drain: 1s
+frontends:
+  - name: main
+    listen: ['127.0.0.1:0']
+    mode: tcp
+    backend: service
+backends:
+  - name: service
+    servers: ['{address}']
+"""
+
+
+def refuses(proxy):
+    try:
+        connect(proxy.address, timeout_s=5).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    return False
+
+
+class Drain(unittest.TestCase):
+    def check_in_order(self, number):
+        may_answer = threading.Event()
+
+        def answer(connection):
+            if not connection.recv(1):
+                return  # only asked whether anybody still accepts
+            may_answer.wait()
+            connection.sendall(ANSWER)
+            connection.shutdown(1)
+            receive_all(connection)
+
+        with Server(answer) as server, Proxy(server.address) as proxy, connect(proxy.address) as client:
+            host, port = client.getsockname()
+            client.sendall(b"?")
+            wait_for(lambda: server.accepted_count == 1, "the backend has the request")
+            proxy.signal(number)
+            wait_for(lambda: refuses(proxy), "it stops accepting")
+            may_answer.set()
+            self.assertEqual(receive_all(client), ANSWER)
+            client.close()
+            self.assertEqual(proxy.wait(), 0)
+            (session,) = [each for each in proxy.sessions if each["client"] == f"{host}:{port}"]
+            self.assertEqual(session["response_bytes"], str(len(ANSWER)))
+
+    def test_sigterm_lets_an_answer_finish(self):
+        self.check_in_order(signal.SIGTERM)
+
+    def test_sigint_lets_an_answer_finish(self):
+        self.check_in_order(signal.SIGINT)
+
+    def test_sends_fin_to_idle_sessions(self):
+        with Leak("healthy") as leak, Proxy(leak.address) as proxy, connect(proxy.address) as client:
+            client.sendall(b"x")
+            receive_exactly(client, 1)
+            proxy.signal(signal.SIGTERM)
+            self.assertEqual(client.recv(1), b"")
+            client.close()
+            self.assertEqual(proxy.wait(), 0)
+            self.assertEqual(proxy.sessions[0]["reason"], "drain")
+
+    def test_without_sessions_ends_at_once(self):
+        with Leak("healthy") as leak, Proxy(leak.address) as proxy:
+            proxy.signal(signal.SIGTERM)
+            self.assertEqual(proxy.wait(), 0)
+
+    def test_is_bounded(self):
+        with Leak("queued") as leak, Proxy.from_file(FILE.format(address=leak.address)) as proxy, \
+                connect(proxy.address) as client:
+            client.sendall(b"x")
+            proxy.signal(signal.SIGTERM)
+            with self.assertRaises(ConnectionResetError):
+                client.recv(1)
+            proxy.wait()
+            self.assertEqual(proxy.sessions[0]["reason"], "drain")
+
+    def test_a_second_signal_ends_at_once(self):
+        with Leak("queued") as leak, Proxy(leak.address) as proxy, connect(proxy.address) as client:
+            client.sendall(b"x")
+            proxy.signal(signal.SIGTERM)
+            wait_for(lambda: refuses(proxy), "it stops accepting")
+            proxy.signal(signal.SIGTERM)
+            with self.assertRaises(ConnectionResetError):
+                client.recv(1)
+            proxy.wait()
+            self.assertEqual(proxy.sessions[0]["reason"], "shutdown")
+
+
+if __name__ == "__main__":
+    main()

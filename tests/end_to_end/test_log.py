@@ -1,0 +1,68 @@
+"""One line per ended session, in logfmt and JSON."""
+
+import json
+import unittest
+
+from harness import LASTACK, Leak, Process, Proxy, connect, main, receive_all, unused_port, wait_for
+
+FIELDS = {"id", "frontend", "client", "backend", "reason", "first_fin", "age_ms", "half_closed_ms",
+          "request_bytes", "response_bytes", "client_close", "backend_close"}
+
+
+class Log(unittest.TestCase):
+    def one_session(self, proxy):
+        with connect(proxy.address) as client:
+            host, port = client.getsockname()
+            client.sendall(b"hello")
+            client.shutdown(1)
+            self.assertEqual(receive_all(client), b"hello")
+        return f"{host}:{port}"
+
+    def check(self, session, client, backend):
+        self.assertLessEqual(FIELDS, set(session))
+        self.assertEqual((session["frontend"], session["client"], session["backend"]), ("main", client, backend))
+        self.assertEqual((session["reason"], session["first_fin"]), ("closed", "client"))
+        self.assertEqual((int(session["request_bytes"]), int(session["response_bytes"])), (5, 5))
+        self.assertEqual((session["client_close"], session["backend_close"]), ("fin", "fin"))
+        self.assertLessEqual(int(session["half_closed_ms"]), int(session["age_ms"]))
+
+    def test_logfmt(self):
+        with Leak("healthy") as leak, Proxy(leak.address) as proxy:
+            clients = [self.one_session(proxy) for _ in range(3)]
+            sessions = proxy.wait_for_sessions(3)
+            self.assertEqual(len({session["id"] for session in sessions}), 3)
+            by_client = {session["client"]: session for session in sessions}
+            for client in clients:
+                self.check(by_client[client], client, leak.address)
+
+    def test_json(self):
+        with Leak("healthy") as leak, \
+                Proxy(leak.address, "--log-format", "json") as proxy:
+            client = self.one_session(proxy)
+            (session,) = proxy.wait_for_sessions(1)
+            self.check(session, client, leak.address)
+            self.assertIsInstance(session["age_ms"], int)
+            for text in proxy.lines:
+                json.loads(text)
+
+    def test_a_level_above_info_is_silent_about_sessions(self):
+        # Without the line that it listens the port has to be chosen here.
+        with Leak("healthy") as leak:
+            address = f"127.0.0.1:{unused_port()}"
+            with Process([LASTACK, "run", "--listen", address, "--backend", leak.address,
+                          "--log-level", "error"]) as proxy:
+                def served():
+                    try:
+                        with connect(address) as client:
+                            client.shutdown(1)
+                            return receive_all(client) == b""
+                    except ConnectionRefusedError:
+                        return False
+                wait_for(served, "it serves")
+                proxy.signal(15)
+                self.assertEqual(proxy.wait(), 0)
+                self.assertEqual(proxy.lines, [])
+
+
+if __name__ == "__main__":
+    main()
