@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct leak {
+struct leak_backend {
     pid_t server, holder; /* 0: not started */
     struct sockaddr_storage address;
     struct leak_options options;
@@ -63,7 +63,7 @@ static _Noreturn void child_end(const char *who, int error)
 
 /* --- in the caller --- */
 
-static int holder_start(struct leak *leak, int channel)
+static int holder_start(struct leak_backend *backend, int channel)
 {
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -74,11 +74,11 @@ static int holder_start(struct leak *leak, int channel)
         close_all_but(channel, channel);
         child_end("holder", leak_holder_run(channel));
     }
-    leak->holder = pid;
+    backend->holder = pid;
     return 0;
 }
 
-static int server_start(struct leak *leak, int listener, int holder)
+static int server_start(struct leak_backend *backend, int listener, int holder)
 {
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -87,22 +87,22 @@ static int server_start(struct leak *leak, int listener, int holder)
     if (pid == 0) {
         child_settle(parent);
         close_all_but(listener, holder < 0 ? listener : holder);
-        child_end("server", leak_server_run(listener, holder, &leak->options, leak->tally));
+        child_end("server", leak_server_run(listener, holder, &backend->options, backend->tally));
     }
-    leak->server = pid;
+    backend->server = pid;
     return 0;
 }
 
-static int processes_start(struct leak *leak, int listener)
+static int processes_start(struct leak_backend *backend, int listener)
 {
-    if (!leak_mode_has_holder(leak->options.mode))
-        return server_start(leak, listener, -1);
+    if (!leak_mode_has_holder(backend->options.mode))
+        return server_start(backend, listener, -1);
     int channel[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
         return -errno;
-    int error = holder_start(leak, channel[1]);
+    int error = holder_start(backend, channel[1]);
     if (error == 0)
-        error = server_start(leak, listener, channel[0]);
+        error = server_start(backend, listener, channel[0]);
     close(channel[0]);
     close(channel[1]);
     return error;
@@ -113,49 +113,50 @@ static socklen_t address_length(const struct sockaddr_storage *address)
     return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 }
 
-static int bind_and_listen(struct leak *leak, int fd)
+static int bind_and_listen(struct leak_backend *backend, int fd)
 {
-    struct sockaddr *address = (struct sockaddr *)&leak->address;
-    socklen_t length = address_length(&leak->address);
+    struct sockaddr *address = (struct sockaddr *)&backend->address;
+    socklen_t length = address_length(&backend->address);
     int on = 1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 || /* inherited by what is accepted */
-        bind(fd, address, length) < 0 || listen(fd, leak->options.backlog) < 0 ||
+        bind(fd, address, length) < 0 || listen(fd, backend->options.backlog) < 0 ||
         getsockname(fd, address, &length) < 0)
         return -errno;
     return 0;
 }
 
-static int leak_launch(struct leak *leak)
+static int leak_launch(struct leak_backend *backend)
 {
-    int fd = socket(leak->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(backend->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    int error = bind_and_listen(leak, fd);
+    int error = bind_and_listen(backend, fd);
     if (error == 0)
-        error = processes_start(leak, fd);
+        error = processes_start(backend, fd);
     close(fd);
     return error;
 }
 
-int leak_start(struct leak **out, const struct leak_options *options)
+int leak_start(struct leak_backend **out, const struct leak_options *options)
 {
-    struct leak *leak = calloc(1, sizeof *leak);
-    if (!leak)
+    struct leak_backend *backend = calloc(1, sizeof *backend);
+    if (!backend)
         return -ENOMEM;
-    leak->options = *options;
-    leak->address = options->address;
-    leak->tally = mmap(NULL, sizeof *leak->tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (leak->tally == MAP_FAILED) {
-        free(leak);
+    backend->options = *options;
+    backend->address = options->address;
+    backend->tally =
+        mmap(NULL, sizeof *backend->tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (backend->tally == MAP_FAILED) {
+        free(backend);
         return -ENOMEM;
     }
-    int error = leak_launch(leak);
+    int error = leak_launch(backend);
     if (error < 0) {
-        leak_stop(leak);
+        leak_stop(backend);
         return error;
     }
-    *out = leak;
+    *out = backend;
     return 0;
 }
 
@@ -168,27 +169,27 @@ static void child_stop(pid_t pid)
         ;
 }
 
-void leak_stop(struct leak *leak)
+void leak_stop(struct leak_backend *backend)
 {
-    child_stop(leak->server);
-    child_stop(leak->holder);
-    munmap(leak->tally, sizeof *leak->tally);
-    free(leak);
+    child_stop(backend->server);
+    child_stop(backend->holder);
+    munmap(backend->tally, sizeof *backend->tally);
+    free(backend);
 }
 
-const struct sockaddr *leak_address(const struct leak *leak)
+const struct sockaddr *leak_address(const struct leak_backend *backend)
 {
-    return (const struct sockaddr *)&leak->address;
+    return (const struct sockaddr *)&backend->address;
 }
 
-pid_t leak_server(const struct leak *leak)
+pid_t leak_server(const struct leak_backend *backend)
 {
-    return leak->server;
+    return backend->server;
 }
 
-struct leak_counts leak_counts(const struct leak *leak)
+struct leak_counts leak_counts(const struct leak_backend *backend)
 {
-    return (struct leak_counts){.accepted = atomic_load(&leak->tally->accepted),
-                                .requests = atomic_load(&leak->tally->requests),
-                                .held = atomic_load(&leak->tally->held)};
+    return (struct leak_counts){.accepted = atomic_load(&backend->tally->accepted),
+                                .requests = atomic_load(&backend->tally->requests),
+                                .held = atomic_load(&backend->tally->held)};
 }

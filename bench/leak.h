@@ -6,7 +6,7 @@
  *
  * leak_start() binds in the caller and serves in a child process, because a leak is a matter of processes:
  * one mode stops its process, one hands descriptors to another, and all of them keep descriptors that only an
- * exit gives back. The caller owns a struct leak and ends its processes with leak_stop(); they also end with
+ * exit gives back. The caller owns a struct leak_backend and ends its processes with leak_stop(); they also end with
  * the thread that started them (PR_SET_PDEATHSIG, prctl(2)). Call leak_start() before other threads exist:
  * the children do not call exec. The other functions may be called from any thread.
  *
@@ -48,7 +48,7 @@ struct leak_counts {
     uint64_t held;     /* descriptors of connections that are open now, in whichever process */
 };
 
-struct leak;
+struct leak_backend;
 
 /* The mode's name as the command line spells it, and one sentence about it. Static storage. */
 const char *leak_mode_name(enum leak_mode mode);
@@ -60,20 +60,20 @@ int leak_mode_find(const char *name);
 /* Fills in everything but the address: never-close, echo, backlog 4096, 6 bytes an answer, 1000 ms a byte. */
 void leak_options_default(struct leak_options *options);
 
-/* Binds, listens and starts the processes. On success *leak is the caller's, to be ended with leak_stop(),
+/* Binds, listens and starts the processes. On success *backend is the caller's, to be ended with leak_stop(),
  * and clients may connect already. On failure nothing is left behind; -errno of the call that failed. */
-int leak_start(struct leak **leak, const struct leak_options *options);
+int leak_start(struct leak_backend **backend, const struct leak_options *options);
 
 /* Ends the processes, however stopped they are, waits for them and frees. The kernel closes what they held.
  */
-void leak_stop(struct leak *leak);
+void leak_stop(struct leak_backend *backend);
 
 /* The address listened on, with the port that the kernel chose. */
-const struct sockaddr *leak_address(const struct leak *leak);
+const struct sockaddr *leak_address(const struct leak_backend *backend);
 
 /* The process that listens and serves. */
-pid_t leak_server(const struct leak *leak);
+pid_t leak_server(const struct leak_backend *backend);
 
-struct leak_counts leak_counts(const struct leak *leak);
+struct leak_counts leak_counts(const struct leak_backend *backend);
 
 #endif

@@ -124,10 +124,10 @@ static const struct argp parser = {
     .help_filter = list_modes,
 };
 
-static void announce(const struct leak *leak, enum leak_mode mode)
+static void announce(const struct leak_backend *backend, enum leak_mode mode)
 {
     struct conf_address address = {.length = sizeof address.address};
-    memcpy(&address.address, leak_address(leak), sizeof address.address);
+    memcpy(&address.address, leak_address(backend), sizeof address.address);
     char text[VALUE_ADDRESS_TEXT];
     value_address_text(&address, text);
     printf("lastack leak: listening on %s mode %s\n", text, leak_mode_name(mode));
@@ -135,7 +135,7 @@ static void announce(const struct leak *leak, enum leak_mode mode)
 }
 
 /* Waits for a signal to end, or for the server to fail; EXIT_FINE for the former. */
-static int wait_for_end(const struct leak *leak, const sigset_t *signals)
+static int wait_for_end(const struct leak_backend *backend, const sigset_t *signals)
 {
     for (;;) {
         int signal = sigwaitinfo(signals, NULL);
@@ -144,7 +144,7 @@ static int wait_for_end(const struct leak *leak, const sigset_t *signals)
         siginfo_t ended = {0};
         /* WNOWAIT leaves it to leak_stop(); the child's being stopped is no end. */
         if (signal == SIGCHLD &&
-            waitid(P_PID, (id_t)leak_server(leak), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            waitid(P_PID, (id_t)leak_server(backend), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
             ended.si_pid != 0) {
             fprintf(stderr, "lastack leak: the server ended\n");
             return EXIT_FOUND;
@@ -166,14 +166,14 @@ int command_leak(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, NULL); /* in the children too: SIGINT of a terminal is for the parent */
-    struct leak *leak = NULL;
-    int error = leak_start(&leak, &leak_options);
+    struct leak_backend *backend = NULL;
+    int error = leak_start(&backend, &leak_options);
     if (error < 0) {
         fprintf(stderr, "lastack leak: cannot start: %s\n", strerror(-error));
         return EXIT_FOUND;
     }
-    announce(leak, leak_options.mode);
-    int status = wait_for_end(leak, &signals);
-    leak_stop(leak);
+    announce(backend, leak_options.mode);
+    int status = wait_for_end(backend, &signals);
+    leak_stop(backend);
     return status;
 }
