@@ -14,6 +14,9 @@ static const struct command commands[] = {
     {"run", command_run, "stand before a service and end what it leaks"},
     {"check", command_check, "say whether a configuration is fine, and what is wrong with it"},
     {"leak", command_leak, "serve as a backend that leaks, for tests and demos"},
+    {"scan", command_scan, "list sockets that leak: how old, why, and who holds them"},
+    {"reap", command_reap, "finish sockets that leak, and prove it"},
+    {"doctor", command_doctor, "say why sockets pile up in CLOSE_WAIT, and what helps"},
     {NULL, NULL, NULL},
 };
 

@@ -14,5 +14,8 @@ enum exit_status {
 int command_leak(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+int command_reap(int argc, char **argv);
+int command_scan(int argc, char **argv);
 
 #endif

@@ -31,6 +31,26 @@ static const struct word outcomes[LADDER_OUTCOME_COUNT] = {
 #undef X
 };
 
+static const char *const actions[LADDER_ACTION_COUNT] = {
+    [LADDER_REPORT] = "report",
+    [LADDER_FINISH] = "finish",
+    [LADDER_DESTROY] = "destroy",
+    [LADDER_BOTH] = "ladder",
+};
+
+const char *ladder_action_name(enum ladder_action action)
+{
+    return actions[action];
+}
+
+int ladder_action_parse(const char *name)
+{
+    for (int action = 0; action < LADDER_ACTION_COUNT; action++)
+        if (strcmp(name, actions[action]) == 0)
+            return action;
+    return -EINVAL;
+}
+
 const char *ladder_guard_name(enum ladder_guard guard)
 {
     return guards[guard].name;
@@ -211,6 +231,35 @@ int ladder_destroy(struct netlink *netlink, const struct leak *leak)
     if (now.state != DIAG_CLOSE_WAIT || now.inode == 0 || now.info.acked_bytes != leak->row.info.acked_bytes)
         return ERROR_STALE;
     return netlink_destroy(netlink, &leak->row.id);
+}
+
+/* One holder is enough, and which one makes no difference: they share the socket. */
+static int finish_by_any(const struct owners *owners, const struct leak *leak)
+{
+    const struct owner_holder *holders;
+    size_t count = owners_of(owners, leak->row.inode, &holders);
+    int error = ERROR_NOT_VISIBLE;
+    for (size_t i = 0; i < count; i++) {
+        error = ladder_finish(leak, owners->processes[holders[i].process].pid, holders[i].fd);
+        if (error == 0)
+            break;
+    }
+    return error;
+}
+
+struct ladder_result ladder_climb(struct netlink *netlink, const struct owners *owners,
+                                  const struct leak *leak, enum ladder_action action)
+{
+    struct ladder_result result = {.rung = LADDER_FINISH};
+    assert(action != LADDER_REPORT);
+    if (action != LADDER_DESTROY)
+        result.error = finish_by_any(owners, leak);
+    if (action == LADDER_FINISH ||
+        (action == LADDER_BOTH && result.error == 0 && ladder_verify(netlink, leak) != LADDER_STILL))
+        return result;
+    result.rung = LADDER_DESTROY;
+    result.error = ladder_destroy(netlink, leak);
+    return result;
 }
 
 int ladder_verify(struct netlink *netlink, const struct leak *leak)

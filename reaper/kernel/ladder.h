@@ -18,7 +18,7 @@
 #include "reaper/kernel/owner.h"
 #include "reaper/kernel/triage.h"
 
-enum ladder_action { LADDER_REPORT, LADDER_FINISH, LADDER_DESTROY, LADDER_BOTH };
+enum ladder_action { LADDER_REPORT, LADDER_FINISH, LADDER_DESTROY, LADDER_BOTH, LADDER_ACTION_COUNT };
 
 struct ladder_policy {
     enum ladder_action action;
@@ -64,6 +64,18 @@ int ladder_finish(const struct leak *leak, pid_t pid, int fd);
 /* Rung 4. 0, ERROR_STALE, -ENOENT (gone already), -EPERM, -EOPNOTSUPP. */
 int ladder_destroy(struct netlink *netlink, const struct leak *leak);
 
+/* What became of one leak: the last rung tried and what it said. */
+struct ladder_result {
+    enum ladder_action rung; /* LADDER_FINISH or LADDER_DESTROY */
+    int error;               /* 0: done */
+};
+
+/* Climbs as far as `action` allows (which may not be LADDER_REPORT): finish by any of the holders that
+ * `owners` knows, and with LADDER_BOTH, when that fails or leaves it in CLOSE_WAIT, destroy.
+ * ERROR_NOT_VISIBLE: no holder to finish it by. The caller has asked ladder_check(). */
+struct ladder_result ladder_climb(struct netlink *netlink, const struct owners *owners,
+                                  const struct leak *leak, enum ladder_action action);
+
 /* What a later look at the kernel's table says. */
 #define LADDER_OUTCOME_MAP(X)                                                                                \
     X(LADDER_STILL, "still", "still in CLOSE_WAIT")                                                          \
@@ -79,6 +91,12 @@ enum ladder_outcome {
 
 /* An enum ladder_outcome, or an error of netlink_lookup() other than -ENOENT. */
 int ladder_verify(struct netlink *netlink, const struct leak *leak);
+
+/* "report", "finish", "destroy", "ladder". */
+const char *ladder_action_name(enum ladder_action action);
+
+/* The action with that name, or -EINVAL. */
+int ladder_action_parse(const char *name);
 
 const char *ladder_guard_name(enum ladder_guard guard);
 const char *ladder_guard_text(enum ladder_guard guard);

@@ -1,0 +1,67 @@
+#include "proxy/command/argument.h"
+
+#include "conf/value.h"
+#include "proxy/command/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+error_t argument_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    argp_err_exit_status = EXIT_USAGE;
+    return argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+/* Cuts the next item off a list, "80" of "80,443", and reads it. Returns where the rest begins, or NULL at
+ * the end. */
+static const char *item_take(struct argp_state *state, const char *option, const char *list, uint64_t max,
+                             uint64_t *number)
+{
+    char item[32];
+    size_t length = strcspn(list, ",");
+    snprintf(item, sizeof item, "%.*s", (int)length, list);
+    if (length >= sizeof item || value_integer(item, number) || *number < 1 || *number > max)
+        argp_error(state, "%s: found '%.*s'; allowed: a number from 1 to %ju", option, (int)length, list,
+                   (uintmax_t)max);
+    return list[length] == ',' ? list + length + 1 : NULL;
+}
+
+void argument_ports(struct argp_state *state, const char *option, const char *text,
+                    struct argument_ports *ports)
+{
+    for (uint64_t number = 0; text;) {
+        text = item_take(state, option, text, UINT16_MAX, &number);
+        if (ports->count == ARGUMENT_PORTS)
+            argp_error(state, "%s: at most %d ports", option, ARGUMENT_PORTS);
+        ports->port[ports->count++] = (uint16_t)number;
+    }
+}
+
+void argument_pids(struct argp_state *state, const char *option, const char *text, struct argument_pids *pids)
+{
+    for (uint64_t number = 0; text;) {
+        text = item_take(state, option, text, INT32_MAX, &number);
+        if (pids->count == ARGUMENT_PIDS)
+            argp_error(state, "%s: at most %d processes", option, ARGUMENT_PIDS);
+        pids->pid[pids->count++] = (pid_t)number;
+    }
+}
+
+uint64_t argument_duration(struct argp_state *state, const char *option, const char *text)
+{
+    uint64_t ms = 0;
+    const char *wrong = value_duration(text, &ms);
+    if (wrong)
+        argp_error(state, "%s: found '%s'; allowed: a duration such as 30s (%s)", option, text, wrong);
+    if (ms > DEADLINE_MAX_MS)
+        argp_error(state, "%s: found '%s'; allowed: at most 365d", option, text);
+    return ms;
+}
+
+bool argument_has_port(const struct argument_ports *ports, uint16_t port)
+{
+    for (size_t i = 0; i < ports->count; i++)
+        if (ports->port[i] == port)
+            return true;
+    return false;
+}

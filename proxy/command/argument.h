@@ -1,0 +1,41 @@
+#ifndef PROXY_COMMAND_ARGUMENT_H
+#define PROXY_COMMAND_ARGUMENT_H
+
+/* Values on a subcommand's command line. Each parser takes the whole text or ends the process by
+ * argp_error(), which names the option, what was found and what is allowed. Main thread only. */
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { ARGUMENT_PORTS = 256, ARGUMENT_PIDS = 256 };
+
+struct argument_ports {
+    uint16_t port[ARGUMENT_PORTS];
+    size_t count;
+};
+
+struct argument_pids {
+    pid_t pid[ARGUMENT_PIDS];
+    size_t count;
+};
+
+/* argp_parse() with our exit status for wrong usage. */
+error_t argument_parse(const struct argp *argp, int argc, char **argv, void *input);
+
+/* Appends "80" or "80,443". */
+void argument_ports(struct argp_state *state, const char *option, const char *text,
+                    struct argument_ports *ports);
+
+/* Appends "1234" or "1234,1235". */
+void argument_pids(struct argp_state *state, const char *option, const char *text,
+                   struct argument_pids *pids);
+
+/* "30s", "2m": milliseconds. */
+uint64_t argument_duration(struct argp_state *state, const char *option, const char *text);
+
+bool argument_has_port(const struct argument_ports *ports, uint16_t port);
+
+#endif

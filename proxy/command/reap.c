@@ -1,0 +1,486 @@
+#include "proxy/command/command.h"
+#include "proxy/command/survey.h"
+#include "proxy/command/table.h"
+#include "reaper/error.h"
+#include "reaper/kernel/ladder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    KEY_PORT = 'p',
+    KEY_OLDER = 'o',
+    KEY_ACTION = 'a',
+    KEY_YES = 'y',
+    KEY_JSON = 'j',
+    KEY_PID = 256,
+    KEY_CLIENT,
+    KEY_BETWEEN
+};
+
+static const struct argp_option options[] = {
+    {"port", KEY_PORT, "P[,P...]", 0, "Local port of the leaking sockets; required, may be repeated", 0},
+    {"older-than", KEY_OLDER, "DURATION", 0, "Leave younger ones alone (default 2m)", 0},
+    {"action", KEY_ACTION, "ACTION", 0,
+     "report, finish (FIN after what is queued), destroy (RST), or ladder: finish, and destroy where that "
+     "fails"
+     " (default report)",
+     0},
+    {"pid", KEY_PID, "PID[,PID...]", 0, "Only sockets that this process holds; may be repeated", 0},
+    {"client-side", KEY_CLIENT, NULL, 0, "Also sockets that this host opened; a pool's are often no leak", 0},
+    {"between", KEY_BETWEEN, "DURATION", 0, "Time between the two dumps that must show it (default 1s)", 0},
+    {"yes", KEY_YES, NULL, 0, "Do it; without this, only say what would be done", 0},
+    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
+    {0},
+};
+
+struct arguments {
+    struct argument_ports ports;
+    struct argument_pids pids;
+    struct ladder_policy policy;
+    uint64_t between_ms;
+    bool yes, json;
+};
+
+static enum ladder_action action_of(struct argp_state *state, const char *text)
+{
+    int action = ladder_action_parse(text);
+    if (action < 0)
+        argp_error(state, "--action: found '%s'; allowed: report, finish, destroy, ladder", text);
+    return (enum ladder_action)action;
+}
+
+static void arguments_check(struct argp_state *state, const struct arguments *arguments)
+{
+    if (arguments->ports.count == 0)
+        argp_error(state, "--port is missing; say on which local port the leaks are");
+    if (arguments->yes && arguments->policy.action == LADDER_REPORT)
+        argp_error(state, "--yes does nothing with --action=report; allowed: finish, destroy, ladder");
+}
+
+static error_t option_parse(int key, char *text, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case KEY_PORT:
+        argument_ports(state, "--port", text, &arguments->ports);
+        return 0;
+    case KEY_OLDER:
+        arguments->policy.older_than_ms = argument_duration(state, "--older-than", text);
+        return 0;
+    case KEY_ACTION:
+        arguments->policy.action = action_of(state, text);
+        return 0;
+    case KEY_PID:
+        argument_pids(state, "--pid", text, &arguments->pids);
+        return 0;
+    case KEY_CLIENT:
+        arguments->policy.client_side = true;
+        return 0;
+    case KEY_BETWEEN:
+        arguments->between_ms = argument_duration(state, "--between", text);
+        return 0;
+    case KEY_YES:
+        arguments->yes = true;
+        return 0;
+    case KEY_JSON:
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "found '%s'; reap takes options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        arguments_check(state, arguments);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = options,
+    .parser = option_parse,
+    .doc = "Finishes sockets that leak in CLOSE_WAIT, and proves it.\v"
+           "A socket is touched only when two dumps show it in CLOSE_WAIT with the same cookie, it is older "
+           "than the"
+           " bound, its peer acknowledged nothing new in between, a process holds it, and this end was the "
+           "server."
+           " Its cookie is compared again at the moment of acting.\n"
+           "\n"
+           "The program's descriptor stays open either way: only the program can close it. Its next write "
+           "fails.\n"
+           "\n"
+           "finish needs ptrace access to the owner (CAP_SYS_PTRACE for others' processes), destroy needs"
+           " CAP_NET_ADMIN.\n"
+           "\n"
+           "Exit status: 0 nothing was due or all of it is gone, 1 something is due, is still there, or "
+           "failed, 2"
+           " wrong usage.",
+};
+
+/* ---- what may be done here ---- */
+
+static const char *finish_loss(const struct ladder_rights *rights)
+{
+    switch (rights->finish) {
+    case 0:
+        return NULL;
+    case -ENOSYS:
+        return "this kernel has no pidfd_getfd (Linux 5.6 and later have it)";
+    case -EACCES:
+        return "only sockets of this user's own processes; for others run as root, or: setcap "
+               "cap_sys_ptrace+ep LASTACK";
+    case -EPERM:
+        return rights->yama_scope >= 3
+                   ? "kernel.yama.ptrace_scope is 3, which forbids it to everybody until a reboot"
+                   : "it takes CAP_SYS_PTRACE here; run as root, or: setcap cap_sys_ptrace+ep LASTACK";
+    default:
+        return error_text(rights->finish);
+    }
+}
+
+static const char *destroy_loss(const struct ladder_rights *rights)
+{
+    switch (rights->destroy) {
+    case 0:
+        return NULL;
+    case -EOPNOTSUPP:
+        return "this kernel was built without CONFIG_INET_DIAG_DESTROY";
+    case -EPERM:
+        return "it takes CAP_NET_ADMIN in this network namespace; run as root, or: setcap cap_net_admin+ep "
+               "LASTACK";
+    default:
+        return error_text(rights->destroy);
+    }
+}
+
+/* Says which rung is lost. Returns whether one that the action could use is left. */
+static bool rights_print(const struct ladder_rights *rights, enum ladder_action action)
+{
+    bool finish = action == LADDER_FINISH || action == LADDER_BOTH;
+    bool destroy = action == LADDER_DESTROY || action == LADDER_BOTH;
+    if (finish && finish_loss(rights))
+        fprintf(stderr, "lastack reap: finish: %s\n", finish_loss(rights));
+    if (destroy && destroy_loss(rights))
+        fprintf(stderr, "lastack reap: destroy: %s\n", destroy_loss(rights));
+    return action == LADDER_REPORT || (finish && (rights->finish == 0 || rights->finish == -EACCES)) ||
+           (destroy && rights->destroy == 0);
+}
+
+/* ---- targets ---- */
+
+enum { HELD_MAX = 16 };
+
+struct target {
+    const struct leak *leak;
+    enum ladder_guard guard;
+    bool acted;
+    struct ladder_result result;
+    int outcome; /* enum ladder_outcome or an error; of acted ones */
+    size_t held; /* descriptors that are still open */
+};
+
+struct plan {
+    const struct arguments *arguments;
+    struct survey survey;
+    struct ladder_rights rights;
+    struct target *targets;
+    size_t target_count;
+    size_t due, outcomes[LADDER_OUTCOME_COUNT], failed, held;
+};
+
+static bool held_by_named(const struct survey *survey, const struct leak *leak,
+                          const struct argument_pids *pids)
+{
+    const struct owner_holder *holders;
+    size_t count = survey_holders(survey, leak, &holders);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < pids->count; k++)
+            if (survey->owners.processes[holders[i].process].pid == pids->pid[k])
+                return true;
+    return pids->count == 0;
+}
+
+static int plan_make(struct plan *plan)
+{
+    const struct survey *survey = &plan->survey;
+    size_t count = 0;
+    const struct leak **leaks = survey_oldest_first(survey, 0, &count);
+    if (count == 0)
+        return survey->now.leak_count ? -ENOMEM : 0;
+    plan->targets = calloc(count, sizeof *plan->targets);
+    for (size_t i = 0; plan->targets && i < count; i++) {
+        if (!held_by_named(survey, leaks[i], &plan->arguments->pids))
+            continue;
+        struct target *target = &plan->targets[plan->target_count++];
+        target->leak = leaks[i];
+        target->guard = ladder_check(leaks[i], &plan->arguments->policy, survey->now_ms);
+        plan->due += target->guard == LADDER_CLEAR;
+    }
+    free(leaks);
+    return plan->targets ? 0 : -ENOMEM;
+}
+
+static void plan_act(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->target_count; i++) {
+        struct target *target = &plan->targets[i];
+        if (target->guard != LADDER_CLEAR)
+            continue;
+        target->acted = true;
+        target->result = ladder_climb(plan->survey.netlink, &plan->survey.owners, target->leak,
+                                      plan->arguments->policy.action);
+    }
+}
+
+/* Looks at all that was acted on; a FIN that is on its way to a living peer gets some time to be
+ * acknowledged. Returns how many are not gone yet. */
+static size_t outcomes_read(struct plan *plan)
+{
+    size_t waiting = 0;
+    for (size_t i = 0; i < plan->target_count; i++) {
+        struct target *target = &plan->targets[i];
+        if (!target->acted || target->outcome == LADDER_GONE)
+            continue;
+        target->outcome = ladder_verify(plan->survey.netlink, target->leak);
+        waiting += target->outcome == LADDER_LAST_ACK;
+    }
+    return waiting;
+}
+
+static size_t descriptors_held(const struct plan *plan, const struct leak *leak)
+{
+    const struct owner_holder *holders;
+    size_t count = survey_holders(&plan->survey, leak, &holders), held = 0;
+    for (size_t i = 0; i < count; i++)
+        held += owner_holds(plan->survey.proc_fd, plan->survey.owners.processes[holders[i].process].pid,
+                            holders[i].fd, leak->row.inode) == 1;
+    return held;
+}
+
+static void plan_verify(struct plan *plan)
+{
+    enum { LOOKS = 20, BETWEEN_MS = 50 };
+    for (int look = 0; outcomes_read(plan) > 0 && look < LOOKS; look++)
+        survey_sleep_ms(BETWEEN_MS);
+    for (size_t i = 0; i < plan->target_count; i++) {
+        struct target *target = &plan->targets[i];
+        if (!target->acted)
+            continue;
+        target->held = descriptors_held(plan, target->leak);
+        plan->held += target->held;
+        if (target->outcome < 0)
+            plan->failed++;
+        else
+            plan->outcomes[target->outcome]++;
+    }
+}
+
+/* ---- output ---- */
+
+static void verdict_cells(const struct target *target, struct table *table)
+{
+    if (!target->acted) {
+        table_text(table, ladder_guard_name(target->guard));
+        table_text(table, "-");
+        table_text(table, "-");
+        return;
+    }
+    if (target->result.error)
+        table_format(table, "%s failed: %s", ladder_action_name(target->result.rung),
+                     error_text(target->result.error));
+    else
+        table_text(table, ladder_action_name(target->result.rung));
+    table_text(table, target->outcome < 0 ? error_text(target->outcome)
+                                          : ladder_outcome_name((enum ladder_outcome)target->outcome));
+    table_text(table, target->held ? "yes" : "no");
+}
+
+static void targets_print(const struct plan *plan)
+{
+    static const struct table_column columns[] = {
+        {"LOCAL", false},    {"PEER", false},    {"AGE", true},      {"CAUSE", false},
+        {"PEER END", false}, {"PID", true},      {"PROGRAM", false}, {"FD", true},
+        {"VERDICT", false},  {"OUTCOME", false}, {"FD HELD", false},
+    };
+    struct table table;
+    /* The last two are of no interest as long as nothing is done. */
+    bool dry = !plan->arguments->yes;
+    table_init(&table, columns, sizeof columns / sizeof columns[0] - (dry ? 2 : 0));
+    for (size_t i = 0; i < plan->target_count; i++) {
+        const struct leak *leak = plan->targets[i].leak;
+        char text[DIAG_ENDPOINT_TEXT], age[SURVEY_AGE_TEXT];
+        table_text(&table, diag_endpoint_text(&leak->row.id.local, text));
+        table_text(&table, diag_endpoint_text(&leak->row.id.remote, text));
+        table_text(&table, survey_leak_age_text(&plan->survey, leak, age));
+        table_text(&table, triage_cause_name(leak->cause));
+        table_text(&table, triage_peer_name(leak->peer));
+        survey_owner_cells(&plan->survey, leak, &table);
+        if (dry)
+            table_text(&table, ladder_guard_name(plan->targets[i].guard));
+        else
+            verdict_cells(&plan->targets[i], &table);
+    }
+    if (table_print(&table, stdout))
+        fprintf(stderr, "lastack reap: can't print all of it: no memory\n");
+    table_clear(&table);
+}
+
+/* Why the others are left alone, one line a reason. */
+static void guards_print(const struct plan *plan)
+{
+    size_t counts[LADDER_GUARD_COUNT] = {0};
+    for (size_t i = 0; i < plan->target_count; i++)
+        counts[plan->targets[i].guard]++;
+    for (enum ladder_guard guard = LADDER_CLEAR + 1; guard < LADDER_GUARD_COUNT; guard++)
+        if (counts[guard])
+            printf("%zu left alone, %s: %s.\n", counts[guard], ladder_guard_name(guard),
+                   ladder_guard_text(guard));
+}
+
+static void outcome_print(const struct plan *plan)
+{
+    const struct arguments *arguments = plan->arguments;
+    if (!arguments->yes) {
+        printf("%zu due. Nothing was done", plan->due);
+        if (plan->due && arguments->policy.action != LADDER_REPORT)
+            printf("; add --yes to do it (--action=%s)", ladder_action_name(arguments->policy.action));
+        else if (plan->due)
+            printf("; to do something add --action=finish, destroy or ladder, and --yes");
+        printf(".\n");
+        return;
+    }
+    printf("%zu due: %zu gone, %zu in last-ack, %zu still in close-wait", plan->due,
+           plan->outcomes[LADDER_GONE], plan->outcomes[LADDER_LAST_ACK], plan->outcomes[LADDER_STILL]);
+    if (plan->failed)
+        printf(", %zu unknown", plan->failed);
+    printf(".\n");
+    if (plan->held)
+        printf("%zu descriptors stay open: only the programs that hold them can close them.\n", plan->held);
+}
+
+static json_t *held_json(const struct plan *plan, const struct target *target)
+{
+    const struct owner_holder *holders;
+    size_t count = target->acted ? survey_holders(&plan->survey, target->leak, &holders) : 0;
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = plan->survey.owners.processes[holders[i].process].pid;
+        if (owner_holds(plan->survey.proc_fd, pid, holders[i].fd, target->leak->row.inode) == 1)
+            json_array_append_new(array, json_pack("{s:i, s:i}", "pid", (int)pid, "fd", holders[i].fd));
+    }
+    return array;
+}
+
+static json_t *target_json(const struct plan *plan, const struct target *target)
+{
+    json_t *row = survey_leak_json(&plan->survey, target->leak);
+    json_object_set_new(row, "guard", json_string(ladder_guard_name(target->guard)));
+    if (!target->acted)
+        return row;
+    json_object_set_new(row, "rung", json_string(ladder_action_name(target->result.rung)));
+    json_object_set_new(row, "error",
+                        target->result.error ? json_string(error_name(target->result.error)) : json_null());
+    json_object_set_new(row, "outcome",
+                        json_string(target->outcome < 0
+                                        ? error_name(target->outcome)
+                                        : ladder_outcome_name((enum ladder_outcome)target->outcome)));
+    json_object_set_new(row, "fd_held_by", held_json(plan, target));
+    return row;
+}
+
+static json_t *loss_json(const char *loss)
+{
+    return loss ? json_string(loss) : json_null();
+}
+
+static int plan_json(const struct plan *plan)
+{
+    json_t *sockets = json_array();
+    for (size_t i = 0; i < plan->target_count; i++)
+        json_array_append_new(sockets, target_json(plan, &plan->targets[i]));
+    return survey_print_json(plan->survey.command,
+                             json_pack("{s:s, s:b, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",     //
+                                       "action", ladder_action_name(plan->arguments->policy.action),       //
+                                       "done", plan->arguments->yes,                                       //
+                                       "older_than_ms", (json_int_t)plan->arguments->policy.older_than_ms, //
+                                       "finish_lost", loss_json(finish_loss(&plan->rights)),               //
+                                       "destroy_lost", loss_json(destroy_loss(&plan->rights)),             //
+                                       "due", (json_int_t)plan->due,                                       //
+                                       "gone", (json_int_t)plan->outcomes[LADDER_GONE],                    //
+                                       "last_ack", (json_int_t)plan->outcomes[LADDER_LAST_ACK],            //
+                                       "still", (json_int_t)plan->outcomes[LADDER_STILL],                  //
+                                       "unknown", (json_int_t)plan->failed,                                //
+                                       "fds_held", (json_int_t)plan->held,                                 //
+                                       "sockets", sockets));
+}
+
+static void plan_text(const struct plan *plan)
+{
+    targets_print(plan);
+    if (plan->target_count)
+        printf("\n");
+    outcome_print(plan);
+    guards_print(plan);
+    survey_print_unseen(&plan->survey, 0, stdout);
+}
+
+/* ---- */
+
+/* Two dumps, so that every guard has what it needs, and who holds what the second one showed. */
+static int plan_look(struct plan *plan)
+{
+    struct survey *survey = &plan->survey;
+    int error = survey_dump(survey);
+    if (error)
+        return error;
+    survey_sleep_ms(plan->arguments->between_ms);
+    error = survey_dump(survey);
+    if (error)
+        return error;
+    return survey_owners(survey);
+}
+
+static int reap(struct plan *plan)
+{
+    const struct arguments *arguments = plan->arguments;
+    ladder_probe(plan->survey.netlink, plan->survey.proc_fd, &plan->rights);
+    bool able = rights_print(&plan->rights, arguments->policy.action);
+    if (arguments->yes && !able) {
+        fprintf(stderr, "lastack reap: no rung is left for --action=%s; nothing was done\n",
+                ladder_action_name(arguments->policy.action));
+        return EXIT_FOUND;
+    }
+    if (plan_look(plan) || plan_make(plan))
+        return EXIT_FOUND;
+    if (arguments->yes) {
+        plan_act(plan);
+        plan_verify(plan);
+    }
+    int error = 0;
+    if (arguments->json)
+        error = plan_json(plan);
+    else
+        plan_text(plan);
+    if (error || !survey_ports_exist(&plan->survey))
+        return EXIT_FOUND;
+    return plan->due == plan->outcomes[LADDER_GONE] + plan->outcomes[LADDER_LAST_ACK] ? EXIT_FINE
+                                                                                      : EXIT_FOUND;
+}
+
+int command_reap(int argc, char **argv)
+{
+    struct arguments arguments = {.policy = {.action = LADDER_REPORT, .older_than_ms = 2 * 60 * 1000},
+                                  .between_ms = 1000};
+    struct plan plan = {.arguments = &arguments};
+    argument_parse(&parser, argc, argv, &arguments);
+    if (survey_open(&plan.survey, argv[0], &arguments.ports, DIAG_CLOSE_WAIT))
+        return EXIT_FOUND;
+    int status = reap(&plan);
+    free(plan.targets);
+    survey_close(&plan.survey);
+    return status;
+}
