@@ -229,10 +229,11 @@ uint64_t leak_age_ms(const struct leak *leak, uint64_t now_ms, bool *exact)
 {
     const struct diag_info *info = &leak->row.info;
     uint64_t age_ms = larger(info->last_ack_recv_ms, now_ms - leak->first_seen_ms);
-    /* Data sent after the FIN, or a keepalive, draws an ACK of its own. */
+    /* Data sent after the FIN, or a keepalive, draws an ACK of its own; on loopback within the same tick. */
     if (exact)
         *exact = leak->row.has_info && age_ms == info->last_ack_recv_ms &&
-                 info->last_data_sent_ms >= info->last_ack_recv_ms && leak->row.timer != TIMER_KEEPALIVE;
+                 leak->row.timer != TIMER_KEEPALIVE &&
+                 (info->sent_bytes == 0 || info->last_data_sent_ms > info->last_ack_recv_ms);
     return age_ms;
 }
 

@@ -24,7 +24,7 @@ static struct diag_row leak_row(uint64_t cookie, uint32_t inode, uint32_t rqueue
         .inode = inode,
         .rqueue_bytes = rqueue_bytes,
         .has_info = true,
-        .info = {.last_ack_recv_ms = 5000, .last_data_sent_ms = 6000, .acked_bytes = 100},
+        .info = {.last_ack_recv_ms = 5000, .last_data_sent_ms = 6000, .acked_bytes = 100, .sent_bytes = 100},
     };
 }
 
@@ -174,13 +174,16 @@ static void acknowledged_bytes_are_progress_and_make_it_young_again(void **state
 static void an_age_is_exact_only_if_nothing_can_have_reset_it(void **state)
 {
     (void)state;
-    struct diag_row rows[] = {leak_row(1, 7, 0), leak_row(2, 7, 0), leak_row(3, 7, 0), leak_row(4, 7, 0)};
-    const bool expected[] = {true, false, false, false};
-    rows[1].info.last_data_sent_ms = 4999; /* sent after the FIN: its ACK reset the clock */
-    rows[2].timer = 2;                     /* keepalive */
+    struct diag_row rows[] = {leak_row(1, 7, 0), leak_row(2, 7, 0), leak_row(3, 7, 0), leak_row(4, 7, 0),
+                              leak_row(5, 7, 0)};
+    const bool expected[] = {true, false, false, false, true};
+    rows[1].info.last_data_sent_ms = 5000; /* sent after the FIN: its ACK reset the clock */
+    rows[4].info.last_data_sent_ms = 5000; /* which is that of the handshake when nothing was sent */
+    rows[4].info.sent_bytes = 0;
+    rows[2].timer = 2; /* keepalive */
     rows[3].has_info = false;
-    struct triage triage = triage_of(rows, 4, NULL, 1000);
-    for (uint64_t cookie = 1; cookie <= 4; cookie++) {
+    struct triage triage = triage_of(rows, 5, NULL, 1000);
+    for (uint64_t cookie = 1; cookie <= 5; cookie++) {
         bool exact;
         leak_age_ms(triage_find(&triage, cookie), 1000, &exact);
         assert_int_equal(exact, expected[cookie - 1]);
