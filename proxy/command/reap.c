@@ -195,11 +195,10 @@ struct plan {
 static bool held_by_named(const struct survey *survey, const struct leak *leak,
                           const struct argument_pids *pids)
 {
-    const struct owner_holder *holders;
-    size_t count = survey_holders(survey, leak, &holders);
-    for (size_t i = 0; i < count; i++)
+    struct survey_held held = survey_holders(survey, leak);
+    for (size_t i = 0; i < held.count; i++)
         for (size_t k = 0; k < pids->count; k++)
-            if (survey->owners.processes[holders[i].process].pid == pids->pid[k])
+            if (survey->owners.processes[held.first[i].process].pid == pids->pid[k])
                 return true;
     return pids->count == 0;
 }
@@ -251,14 +250,19 @@ static size_t outcomes_read(struct plan *plan)
     return waiting;
 }
 
+static bool still_holds(const struct plan *plan, const struct leak *leak, const struct owner_holder *holder)
+{
+    pid_t pid = plan->survey.owners.processes[holder->process].pid;
+    return owner_holds(plan->survey.proc_fd, pid, holder->fd, leak->row.inode) == 1;
+}
+
 static size_t descriptors_held(const struct plan *plan, const struct leak *leak)
 {
-    const struct owner_holder *holders;
-    size_t count = survey_holders(&plan->survey, leak, &holders), held = 0;
-    for (size_t i = 0; i < count; i++)
-        held += owner_holds(plan->survey.proc_fd, plan->survey.owners.processes[holders[i].process].pid,
-                            holders[i].fd, leak->row.inode) == 1;
-    return held;
+    struct survey_held held = survey_holders(&plan->survey, leak);
+    size_t count = 0;
+    for (size_t i = 0; i < held.count; i++)
+        count += still_holds(plan, leak, &held.first[i]);
+    return count;
 }
 
 static void plan_verify(struct plan *plan)
@@ -362,16 +366,16 @@ static void outcome_print(const struct plan *plan)
         printf("%zu descriptors stay open: only the programs that hold them can close them.\n", plan->held);
 }
 
-static json_t *held_json(const struct plan *plan, const struct target *target)
+static json_t *held_json(const struct plan *plan, const struct leak *leak)
 {
-    const struct owner_holder *holders;
-    size_t count = target->acted ? survey_holders(&plan->survey, target->leak, &holders) : 0;
+    struct survey_held held = survey_holders(&plan->survey, leak);
     json_t *array = json_array();
-    for (size_t i = 0; i < count; i++) {
-        pid_t pid = plan->survey.owners.processes[holders[i].process].pid;
-        if (owner_holds(plan->survey.proc_fd, pid, holders[i].fd, target->leak->row.inode) == 1)
-            json_array_append_new(array, json_pack("{s:i, s:i}", "pid", (int)pid, "fd", holders[i].fd));
-    }
+    for (size_t i = 0; i < held.count; i++)
+        if (still_holds(plan, leak, &held.first[i]))
+            json_array_append_new(array,
+                                  json_pack("{s:i, s:i}", "pid",
+                                            (int)plan->survey.owners.processes[held.first[i].process].pid,
+                                            "fd", held.first[i].fd));
     return array;
 }
 
@@ -388,7 +392,7 @@ static json_t *target_json(const struct plan *plan, const struct target *target)
                         json_string(target->outcome < 0
                                         ? error_name(target->outcome)
                                         : ladder_outcome_name((enum ladder_outcome)target->outcome)));
-    json_object_set_new(row, "fd_held_by", held_json(plan, target));
+    json_object_set_new(row, "fd_held_by", held_json(plan, target->leak));
     return row;
 }
 

@@ -9,13 +9,23 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_STATE = 's', KEY_OLDER = 'o', KEY_WATCH = 'w', KEY_COUNT = 'n', KEY_JSON = 'j', KEY_PORT = 'p' };
+enum {
+    KEY_STATE = 's',
+    KEY_OLDER = 'o',
+    KEY_WATCH = 'w',
+    KEY_COUNT = 'n',
+    KEY_JSON = 'j',
+    KEY_PORT = 'p',
+    KEY_BRIEF = 'b'
+};
 
 static const struct argp_option options[] = {
     {"port", KEY_PORT, "P[,P...]", 0, "Only sockets with this local port; may be repeated (default: all)", 0},
     {"state", KEY_STATE, "STATE", 0, "TCP state to look for (default close-wait)", 0},
     {"older-than", KEY_OLDER, "DURATION", 0, "Only sockets at least this old, for example 30s (default 0s)",
      0},
+    {"brief", KEY_BRIEF, NULL, 0,
+     "Don't look who holds them or what their peers did; that is most of the work", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON: one object a scan", 0},
     {"watch", KEY_WATCH, "DURATION", OPTION_ARG_OPTIONAL,
      "Scan again every DURATION (default 2s), and show who leaks and how fast it grows", 0},
@@ -29,6 +39,7 @@ struct arguments {
     uint64_t older_than_ms;
     uint64_t watch_ms; /* 0: scan once */
     unsigned long count;
+    bool brief;
     bool json;
 };
 
@@ -66,6 +77,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
         arguments->count = strtoul(text, &end, 10);
         if (arguments->count == 0 || *end)
             argp_error(state, "--count: found '%s'; allowed: a number from 1", text);
+        return 0;
+    case KEY_BRIEF:
+        arguments->brief = true;
         return 0;
     case KEY_JSON:
         arguments->json = true;
@@ -117,19 +131,22 @@ static void leak_row(const struct survey *survey, const struct leak *leak, struc
     table_text(table, diag_endpoint_text(&leak->row.id.remote, text));
     table_text(table, survey_leak_age_text(survey, leak, age));
     table_text(table, triage_cause_name(leak->cause));
-    table_text(table, triage_peer_name(leak->peer));
     table_text(table, leak->client_side ? "client" : "server");
+    if (survey->brief)
+        return;
+    table_text(table, triage_peer_name(leak->peer));
     survey_owner_cells(survey, leak, table);
 }
 
 static int leaks_print(const struct report *report)
 {
     static const struct table_column columns[] = {
-        {"LOCAL", false}, {"PEER", false}, {"AGE", true},      {"CAUSE", false}, {"PEER END", false},
-        {"SIDE", false},  {"PID", true},   {"PROGRAM", false}, {"FD", true},
+        {"LOCAL", false},    {"PEER", false}, {"AGE", true},      {"CAUSE", false}, {"SIDE", false},
+        {"PEER END", false}, {"PID", true},   {"PROGRAM", false}, {"FD", true},
     };
+    bool brief = report->survey->brief; /* without the last four */
     struct table table;
-    table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    table_init(&table, columns, sizeof columns / sizeof columns[0] - (brief ? 4 : 0));
     for (size_t i = 0; i < report->leak_count; i++)
         leak_row(report->survey, report->leaks[i], &table);
     int error = table_print(&table, stdout);
@@ -209,7 +226,8 @@ static int report_text(const struct report *report)
         printf("\n");
     if (error == 0)
         error = sums_print(report);
-    survey_print_unseen(survey, report->arguments->older_than_ms, stdout);
+    if (!survey->brief)
+        survey_print_unseen(survey, report->arguments->older_than_ms, stdout);
     if (error == 0 && fflush(stdout) == EOF)
         error = -EIO;
     if (error)
@@ -236,6 +254,7 @@ static json_t *sum_json(const struct survey_sum *sum, double per_minute)
 static int report_json(const struct report *report)
 {
     const struct survey *survey = report->survey;
+    size_t unseen = survey->brief ? 0 : survey_unseen(survey, report->arguments->older_than_ms);
     json_t *sockets = json_array(), *owners = json_array();
     for (size_t i = 0; i < report->leak_count; i++)
         json_array_append_new(sockets, survey_leak_json(survey, report->leaks[i]));
@@ -247,10 +266,9 @@ static int report_json(const struct report *report)
                                        "older_than_ms", (json_int_t)report->arguments->older_than_ms, //
                                        "count", (json_int_t)report->leak_count,                       //
                                        "per_minute", total_growth(report),                            //
-                                       "not_visible",
-                                       (json_int_t)survey_unseen(survey, report->arguments->older_than_ms), //
-                                       "processes_refused", (json_int_t)survey->owners.denied_count,        //
-                                       "owners", owners,                                                    //
+                                       "not_visible", (json_int_t)unseen,                             //
+                                       "processes_refused", (json_int_t)survey->owners.denied_count,  //
+                                       "owners", owners,                                              //
                                        "sockets", sockets));
 }
 
@@ -265,10 +283,11 @@ static void growth_remember(const struct report *report, struct growth *growth)
 static int scan_once(struct survey *survey, const struct arguments *arguments, struct growth *growth)
 {
     struct report report = {.survey = survey, .arguments = arguments, .growth = growth};
-    if (survey_dump(survey) || survey_owners(survey))
+    if (survey_dump(survey) || (!survey->brief && survey_owners(survey)))
         return EXIT_FOUND;
     report.leaks = survey_oldest_first(survey, arguments->older_than_ms, &report.leak_count);
-    report.sums = survey_sums(survey, arguments->older_than_ms, &report.sum_count);
+    if (!survey->brief)
+        report.sums = survey_sums(survey, arguments->older_than_ms, &report.sum_count);
     int error = arguments->json ? report_json(&report) : report_text(&report);
     if (arguments->watch_ms)
         growth_remember(&report, growth);
@@ -286,6 +305,7 @@ int command_scan(int argc, char **argv)
     argument_parse(&parser, argc, argv, &arguments);
     if (survey_open(&survey, argv[0], &arguments.ports, arguments.state))
         return EXIT_FOUND;
+    survey.brief = arguments.brief;
     int status = scan_once(&survey, &arguments, &growth);
     for (unsigned long scans = 1; arguments.watch_ms && scans != arguments.count; scans++) {
         survey_sleep_ms(arguments.watch_ms);

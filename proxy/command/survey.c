@@ -2,6 +2,7 @@
 
 #include "reaper/error.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -58,6 +59,7 @@ void survey_close(struct survey *survey)
     triage_clear(&survey->now);
     triage_clear(&survey->before);
     owners_clear(&survey->owners);
+    free(survey->held);
 }
 
 /* The filter lets rows pass in which either port is wanted, for the sake of peers on this host; a leak itself
@@ -77,19 +79,34 @@ static void dump_restart(void *context)
     triage_restart(&survey->now);
 }
 
+/* Two dumps: the leaks with their tcp_info, which costs the kernel a lock and much copying for each row, and what
+ * explains them without. */
+static int rows_dump(struct survey *survey)
+{
+    struct diag_filter filter = {.states = triage_leak_states(&survey->now),
+                                 .side = DIAG_EITHER,
+                                 .ports = survey->ports->port,
+                                 .port_count = survey->ports->count,
+                                 .want_info = true};
+    struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = survey};
+    int error = netlink_dump(survey->netlink, &filter, &sink);
+    if (error)
+        return error;
+    filter.states = survey->brief ? DIAG_STATE_BIT(DIAG_LISTEN) : triage_context_states(&survey->now);
+    filter.want_info = false;
+    sink.restart = NULL; /* would drop the leaks; a listener or a peer that comes twice does no harm */
+    return netlink_dump(survey->netlink, &filter, &sink);
+}
+
 int survey_dump(struct survey *survey)
 {
     const struct triage recycled = survey->before;
-    const struct diag_filter filter = {.states = triage_states(&survey->now),
-                                       .side = DIAG_EITHER,
-                                       .ports = survey->ports->port,
-                                       .port_count = survey->ports->count,
-                                       .want_info = true};
-    const struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = survey};
     survey->before = survey->now;
     survey->now = recycled;
     triage_restart(&survey->now);
-    int error = netlink_dump(survey->netlink, &filter, &sink);
+    free(survey->held);
+    survey->held = NULL;
+    int error = rows_dump(survey);
     if (error == -ENOENT)
         return failed(survey, "this kernel can't list TCP sockets (CONFIG_INET_TCP_DIAG)", error);
     if (error)
@@ -184,22 +201,28 @@ uint32_t survey_inode(const struct survey *survey, const struct leak *leak)
 int survey_owners(struct survey *survey)
 {
     size_t count = survey->now.leak_count;
-    uint32_t *inodes = calloc(count ? count : 1, sizeof *inodes);
-    if (!inodes)
-        return failed(survey, "can't find owners", -ENOMEM);
-    for (size_t i = 0; i < count; i++)
+    uint32_t *inodes = calloc(count + 1, sizeof *inodes);
+    int error = inodes ? 0 : -ENOMEM;
+    for (size_t i = 0; !error && i < count; i++)
         inodes[i] = survey_inode(survey, &survey->now.leaks[i]);
     owners_clear(&survey->owners);
-    int error = count ? owners_find(&survey->owners, survey->proc_fd, inodes, count) : 0;
+    if (!error && count)
+        error = owners_find(&survey->owners, survey->proc_fd, inodes, count);
+    free(survey->held);
+    survey->held = error ? NULL : calloc(count + 1, sizeof *survey->held);
+    if (!error && !survey->held)
+        error = -ENOMEM;
+    for (size_t i = 0; !error && i < count; i++)
+        if (inodes[i])
+            survey->held[i].count = owners_of(&survey->owners, inodes[i], &survey->held[i].first);
     free(inodes);
-    return error ? failed(survey, "can't read /proc", error) : 0;
+    return error ? failed(survey, "can't find out who holds the sockets", error) : 0;
 }
 
-size_t survey_holders(const struct survey *survey, const struct leak *leak, const struct owner_holder **first)
+struct survey_held survey_holders(const struct survey *survey, const struct leak *leak)
 {
-    uint32_t inode = survey_inode(survey, leak);
-    *first = NULL;
-    return inode ? owners_of(&survey->owners, inode, first) : 0;
+    assert(leak >= survey->now.leaks && leak < survey->now.leaks + survey->now.leak_count);
+    return survey->held ? survey->held[leak - survey->now.leaks] : (struct survey_held){0};
 }
 
 /* ---- sums ---- */
@@ -235,13 +258,12 @@ enum { UNSEEN_USERS = 64 };
 static void leak_sum(const struct survey *survey, const struct leak *leak, uint64_t age_ms,
                      struct survey_sum *sums, size_t *count)
 {
-    const struct owner_holder *holders;
-    size_t held = survey_holders(survey, leak, &holders);
-    for (size_t i = 0; i < held; i++) /* sorted: a process with two descriptors of it counts once */
-        if (i == 0 || holders[i].process != holders[i - 1].process)
-            sum_add(sum_find(sums, count, &survey->owners.processes[holders[i].process], 0), leak->cause,
+    struct survey_held held = survey_holders(survey, leak);
+    for (size_t i = 0; i < held.count; i++) /* sorted: a process with two descriptors of it counts once */
+        if (i == 0 || held.first[i].process != held.first[i - 1].process)
+            sum_add(sum_find(sums, count, &survey->owners.processes[held.first[i].process], 0), leak->cause,
                     age_ms);
-    if (held > 0)
+    if (held.count > 0)
         return;
     bool full = *count == survey->owners.process_count + UNSEEN_USERS;
     sum_add(full ? &sums[*count - 1] : sum_find(sums, count, NULL, leak->row.uid), leak->cause, age_ms);
@@ -266,10 +288,9 @@ size_t survey_unseen(const struct survey *survey, uint64_t older_than_ms)
 {
     size_t unseen = 0;
     for (size_t i = 0; i < survey->now.leak_count; i++) {
-        const struct owner_holder *holders;
         const struct leak *leak = &survey->now.leaks[i];
         unseen += leak_age_ms(leak, survey->now_ms, NULL) >= older_than_ms &&
-                  survey_holders(survey, leak, &holders) == 0;
+                  survey_holders(survey, leak).count == 0;
     }
     return unseen;
 }
@@ -316,7 +337,10 @@ const char *survey_leak_age_text(const struct survey *survey, const struct leak 
     bool exact;
     char age[SURVEY_AGE_TEXT];
     survey_age_text(leak_age_ms(leak, survey->now_ms, &exact), age);
-    snprintf(text, SURVEY_AGE_TEXT, "%s%.20s", exact ? "" : ">=", age);
+    size_t prefix = exact ? 0 : 2;
+    memcpy(text, ">=", 2);
+    memcpy(text + prefix, age, SURVEY_AGE_TEXT - prefix);
+    text[SURVEY_AGE_TEXT - 1] = '\0';
     return text;
 }
 
@@ -332,47 +356,45 @@ const char *survey_sum_name(const struct survey_sum *sum, char text[OWNER_PROGRA
 enum { HOLDERS_SHOWN = 3 };
 
 /* "1234,1235,1236+2" of the holders' pids or descriptors. */
-static void holders_cell(const struct survey *survey, const struct owner_holder *holders, size_t count,
-                         bool pids, struct table *table)
+static void holders_cell(const struct survey *survey, struct survey_held held, bool pids, struct table *table)
 {
     char text[HOLDERS_SHOWN * 12 + 24];
     size_t length = 0;
-    for (size_t i = 0; i < count && i < HOLDERS_SHOWN; i++)
-        length += (size_t)snprintf(text + length, sizeof text - length, i ? ",%d" : "%d",
-                                   pids ? survey->owners.processes[holders[i].process].pid : holders[i].fd);
-    if (count > HOLDERS_SHOWN)
-        snprintf(text + length, sizeof text - length, "+%zu", count - HOLDERS_SHOWN);
+    for (size_t i = 0; i < held.count && i < HOLDERS_SHOWN; i++)
+        length +=
+            (size_t)snprintf(text + length, sizeof text - length, i ? ",%d" : "%d",
+                             pids ? survey->owners.processes[held.first[i].process].pid : held.first[i].fd);
+    if (held.count > HOLDERS_SHOWN)
+        snprintf(text + length, sizeof text - length, "+%zu", held.count - HOLDERS_SHOWN);
     table_text(table, text);
 }
 
 void survey_owner_cells(const struct survey *survey, const struct leak *leak, struct table *table)
 {
-    const struct owner_holder *holders;
-    size_t count = survey_holders(survey, leak, &holders);
+    struct survey_held held = survey_holders(survey, leak);
     bool queued = leak->cause == TRIAGE_NEVER_ACCEPTED;
-    if (count == 0) {
+    if (held.count == 0) {
         table_text(table, "?");
         table_format(table, "uid %u", leak->row.uid);
         table_text(table, queued ? "backlog" : "?");
         return;
     }
-    holders_cell(survey, holders, count, true, table);
-    table_text(table, survey->owners.processes[holders[0].process].program);
+    holders_cell(survey, held, true, table);
+    table_text(table, survey->owners.processes[held.first[0].process].program);
     if (queued)
         table_text(table, "backlog");
     else
-        holders_cell(survey, holders, count, false, table);
+        holders_cell(survey, held, false, table);
 }
 
 static json_t *holders_json(const struct survey *survey, const struct leak *leak)
 {
-    const struct owner_holder *holders;
-    size_t count = survey_holders(survey, leak, &holders);
+    struct survey_held held = survey_holders(survey, leak);
     json_t *array = json_array();
-    for (size_t i = 0; i < count; i++) {
-        const struct owner_process *process = &survey->owners.processes[holders[i].process];
+    for (size_t i = 0; i < held.count; i++) {
+        const struct owner_process *process = &survey->owners.processes[held.first[i].process];
         json_array_append_new(array, json_pack("{s:i, s:s, s:i, s:s}", "pid", (int)process->pid, "program",
-                                               process->program, "fd", holders[i].fd, "process_state",
+                                               process->program, "fd", held.first[i].fd, "process_state",
                                                owner_state_name(process->state)));
     }
     return array;
@@ -384,23 +406,26 @@ json_t *survey_leak_json(const struct survey *survey, const struct leak *leak)
     const struct diag_row *row = &leak->row;
     bool exact;
     uint64_t age_ms = leak_age_ms(leak, survey->now_ms, &exact);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", //
-                     "local", diag_endpoint_text(&row->id.local, local),                                 //
-                     "peer", diag_endpoint_text(&row->id.remote, remote),                                //
-                     "state", diag_state_name(row->state),                                               //
-                     "cause", triage_cause_name(leak->cause),                                            //
-                     "age_ms", (json_int_t)age_ms,                                                       //
-                     "age_exact", exact,                                                                 //
-                     "peer_end", triage_peer_name(leak->peer),                                           //
-                     "side", leak->client_side ? "client" : "server",                                    //
-                     "rqueue_bytes", (json_int_t)row->rqueue_bytes,                                      //
-                     "wqueue_bytes", (json_int_t)row->wqueue_bytes,                                      //
-                     "received_bytes", (json_int_t)row->info.received_bytes,                             //
-                     "acked_bytes", (json_int_t)row->info.acked_bytes,                                   //
-                     "uid", (json_int_t)row->uid,                                                        //
-                     "inode", (json_int_t)row->inode,                                                    //
-                     "cookie", (json_int_t)row->id.cookie,                                               //
-                     "holders", holders_json(survey, leak));
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", //
+                               "local", diag_endpoint_text(&row->id.local, local),                       //
+                               "peer", diag_endpoint_text(&row->id.remote, remote),                      //
+                               "state", diag_state_name(row->state),                                     //
+                               "cause", triage_cause_name(leak->cause),                                  //
+                               "age_ms", (json_int_t)age_ms,                                             //
+                               "age_exact", exact,                                                       //
+                               "side", leak->client_side ? "client" : "server",                          //
+                               "rqueue_bytes", (json_int_t)row->rqueue_bytes,                            //
+                               "wqueue_bytes", (json_int_t)row->wqueue_bytes,                            //
+                               "received_bytes", (json_int_t)row->info.received_bytes,                   //
+                               "acked_bytes", (json_int_t)row->info.acked_bytes,                         //
+                               "uid", (json_int_t)row->uid,                                              //
+                               "inode", (json_int_t)row->inode,                                          //
+                               "cookie", (json_int_t)row->id.cookie);
+    if (!survey->brief) {
+        json_object_set_new(object, "peer_end", json_string(triage_peer_name(leak->peer)));
+        json_object_set_new(object, "holders", holders_json(survey, leak));
+    }
+    return object;
 }
 
 int survey_print_json(const char *command, json_t *object)

@@ -14,6 +14,11 @@
 
 #include <jansson.h>
 
+struct survey_held {
+    const struct owner_holder *first;
+    size_t count;
+};
+
 struct survey {
     const char *command;                /* "lastack scan" */
     const struct argument_ports *ports; /* empty: all */
@@ -22,6 +27,8 @@ struct survey {
     struct triage now, before;
     uint64_t now_ms; /* of the last dump, CLOCK_MONOTONIC */
     struct owners owners;
+    struct survey_held *held; /* who holds each leak of `now`; NULL: not looked for */
+    bool brief;               /* set it to leave out what peers did, which halves the cost of a dump */
 };
 
 /* `state` is the enum diag_state to look for. 0 or a negative error. */
@@ -50,9 +57,8 @@ const struct leak **survey_oldest_first(const struct survey *survey, uint64_t ol
  * the listening socket. 0: unknown. */
 uint32_t survey_inode(const struct survey *survey, const struct leak *leak);
 
-/* The holders of that inode; see owners_of(). */
-size_t survey_holders(const struct survey *survey, const struct leak *leak,
-                      const struct owner_holder **first);
+/* The holders of that inode, as owners_of() has them; none before survey_owners(). `leak` is of the last dump. */
+struct survey_held survey_holders(const struct survey *survey, const struct leak *leak);
 
 /* One process, or the processes of one user that we may not look into, and what it leaks. */
 struct survey_sum {

@@ -66,36 +66,42 @@ void table_format(struct table *table, const char *format, ...)
     table_text(table, text);
 }
 
-static void spaces(FILE *out, size_t count)
+/* Puts a row into `line`, which has room for it, and returns its length. */
+static size_t row_put(const struct table *table, const char *const *cells, char *line)
 {
-    static const char blank[] = "                                ";
-    for (; count >= sizeof blank; count -= sizeof blank - 1)
-        fwrite(blank, 1, sizeof blank - 1, out);
-    fwrite(blank, 1, count, out);
-}
-
-static void cell_print(const struct table *table, size_t column, const char *text, size_t length, FILE *out)
-{
-    size_t padding = table->width[column] > length ? table->width[column] - length : 0;
-    bool last = column + 1 == table->column_count;
-    if (table->columns[column].right)
-        spaces(out, padding);
-    fwrite(text, 1, length, out);
-    if (last)
-        putc('\n', out);
-    else
-        spaces(out, GAP + (table->columns[column].right ? 0 : padding));
+    char *at = line;
+    for (size_t i = 0; i < table->column_count; i++) {
+        size_t length = strlen(cells[i]), padding = table->width[i] - length;
+        bool right = table->columns[i].right;
+        memset(at, ' ', table->width[i] + GAP);
+        memcpy(at + (right ? padding : 0), cells[i], length);
+        at += i + 1 < table->column_count ? table->width[i] + GAP : length + (right ? padding : 0);
+    }
+    *at++ = '\n';
+    return (size_t)(at - line);
 }
 
 int table_print(const struct table *table, FILE *out)
 {
-    const char *cell = table->text;
-    for (size_t i = 0; table->cell_count > 0 && i < table->column_count; i++)
-        cell_print(table, i, table->columns[i].title, strlen(table->columns[i].title), out);
-    for (size_t i = 0; i < table->cell_count; i++) {
-        size_t length = strlen(cell);
-        cell_print(table, i % table->column_count, cell, length, out);
-        cell += length + 1;
+    const char *cells[TABLE_COLUMNS], *cell = table->text;
+    size_t room = 1;
+    if (table->cell_count == 0)
+        return table->incomplete ? -ENOMEM : 0;
+    for (size_t i = 0; i < table->column_count; i++) {
+        cells[i] = table->columns[i].title;
+        room += table->width[i] + GAP;
     }
+    char *line = malloc(room);
+    if (!line)
+        return -ENOMEM;
+    fwrite(line, 1, row_put(table, cells, line), out);
+    for (size_t row = 0; row < table->cell_count / table->column_count; row++) {
+        for (size_t i = 0; i < table->column_count; i++) {
+            cells[i] = cell;
+            cell += strlen(cell) + 1;
+        }
+        fwrite(line, 1, row_put(table, cells, line), out);
+    }
+    free(line);
     return table->incomplete ? -ENOMEM : 0;
 }

@@ -10,23 +10,32 @@
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
-/* A dump request:
+/* A dump request. It is the older of the two forms, TCPDIAG_GETSOCK, because the kernel's answer to that has the
+ * sockets of both families (net/ipv4/inet_diag.c, inet_diag_dump_compat), where SOCK_DIAG_BY_FAMILY would have to
+ * walk the whole hash table once for each family:
  *
- *   nlmsghdr | inet_diag_req_v2 | nlattr INET_DIAG_REQ_BYTECODE
+ *   nlmsghdr | inet_diag_req    | nlattr INET_DIAG_REQ_BYTECODE
  *                                  [remote host] [local host] [port | JMP end] [port | JMP end] ... [port]
  *
  * The bytecode is a list of conditional jumps forward, relative to their own start. Falling off its end
  * exactly accepts a socket, jumping four bytes beyond rejects it. The kernel's audit walks it along the "yes"
  * lengths, so "yes" is always the next operation, and an early accept takes an unconditional jump. */
+struct dump_request {
+    struct nlmsghdr head;
+    struct inet_diag_req body;
+};
+
+/* A request about one socket. */
 struct request {
     struct nlmsghdr head;
     struct inet_diag_req_v2 body;
 };
 
 static_assert(sizeof(struct request) == DIAG_REQUEST_SIZE, "no padding between netlink header and request");
+static_assert(sizeof(struct dump_request) == NLMSG_ALIGN(sizeof(struct dump_request)),
+              "attributes follow at once");
 static_assert(sizeof(struct nlattr) % NLA_ALIGNTO == 0, "an attribute's payload follows its header");
 static_assert(sizeof(struct inet_diag_sockid) == 48 && sizeof(struct inet_diag_msg) == 72,
               "the kernel's layout");
@@ -89,7 +98,7 @@ static size_t bytecode_size(const struct diag_filter *filter)
 size_t diag_dump_size(const struct diag_filter *filter)
 {
     size_t code = bytecode_size(filter);
-    return sizeof(struct request) + (code ? ATTRIBUTE + code : 0);
+    return sizeof(struct dump_request) + (code ? ATTRIBUTE + code : 0);
 }
 
 /* Where bytecode is written, and how much of it is still to come. */
@@ -167,20 +176,20 @@ static uint8_t extensions(bool want_info)
     return want_info ? 1U << (INET_DIAG_INFO - 1) : 0;
 }
 
-ssize_t diag_build_dump(void *buffer, size_t size, const struct diag_filter *filter, uint8_t family,
-                        uint32_t sequence)
+ssize_t diag_build_dump(void *buffer, size_t size, const struct diag_filter *filter, uint32_t sequence)
 {
-    assert(family == AF_INET || family == AF_INET6);
     if (filter->port_count > BYTECODE_MAX || bytecode_size(filter) > BYTECODE_MAX)
         return -E2BIG;
-    size_t code_bytes = bytecode_size(filter);
-    size_t total = diag_dump_size(filter);
+    size_t code_bytes = bytecode_size(filter), total = diag_dump_size(filter);
     if (size < total)
         return -ENOBUFS;
-    struct request request = request_make(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, sequence);
-    request.head.nlmsg_len = (uint32_t)total;
-    request.body.idiag_states = filter->states;
-    request.body.idiag_ext = extensions(filter->want_info);
+    const struct dump_request request = {
+        .head = {.nlmsg_len = (uint32_t)total,
+                 .nlmsg_type = TCPDIAG_GETSOCK,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                 .nlmsg_seq = sequence},
+        .body = {.idiag_ext = extensions(filter->want_info), .idiag_states = filter->states},
+    };
     memcpy(buffer, &request, sizeof request);
     if (code_bytes) {
         const struct nlattr attribute = {.nla_len = (uint16_t)(ATTRIBUTE + code_bytes),
@@ -324,6 +333,7 @@ static int message_decode(uint16_t type, const uint8_t *body, size_t length_byte
         return status_decode(type, body, length_bytes);
     case NLMSG_OVERRUN:
         return -ENOBUFS;
+    case TCPDIAG_GETSOCK: /* an answer has its request's type */
     case SOCK_DIAG_BY_FAMILY: {
         int error = row_decode(row, body, length_bytes);
         return error ? error : DIAG_MESSAGE_ROW;
@@ -402,20 +412,40 @@ bool diag_endpoint_equal(const struct diag_endpoint *a, const struct diag_endpoi
     return a->port == b->port && memcmp(a->host, b->host, sizeof a->host) == 0;
 }
 
+/* Appends a decimal number, without an end. Tables of many thousand rows are made of these. */
+static char *number_put(char *at, unsigned number)
+{
+    if (number >= 10)
+        at = number_put(at, number / 10);
+    *at = (char)('0' + number % 10);
+    return at + 1;
+}
+
 const char *diag_host_text(const uint8_t host[16], char text[DIAG_HOST_TEXT])
 {
-    if (diag_host_is_v4(host))
-        inet_ntop(AF_INET, host + sizeof v4_prefix, text, DIAG_HOST_TEXT);
-    else
+    if (!diag_host_is_v4(host)) {
         inet_ntop(AF_INET6, host, text, DIAG_HOST_TEXT);
+        return text;
+    }
+    char *at = text;
+    for (size_t i = sizeof v4_prefix; i < 16; i++) {
+        at = number_put(at, host[i]);
+        *at++ = '.';
+    }
+    at[-1] = '\0';
     return text;
 }
 
 const char *diag_endpoint_text(const struct diag_endpoint *endpoint, char text[DIAG_ENDPOINT_TEXT])
 {
-    char host[DIAG_HOST_TEXT];
     bool v4 = diag_host_is_v4(endpoint->host);
-    diag_host_text(endpoint->host, host);
-    snprintf(text, DIAG_ENDPOINT_TEXT, "%s%s%s:%u", v4 ? "" : "[", host, v4 ? "" : "]", endpoint->port);
+    char *at = text;
+    if (!v4)
+        *at++ = '[';
+    at += strlen(diag_host_text(endpoint->host, at));
+    if (!v4)
+        *at++ = ']';
+    *at++ = ':';
+    *number_put(at, endpoint->port) = '\0';
     return text;
 }

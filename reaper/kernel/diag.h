@@ -110,11 +110,10 @@ struct diag_filter {
     bool want_info;                                     /* costs the kernel some time for each row */
 };
 
-/* A dump request for the sockets of one family (AF_INET or AF_INET6) into `buffer`. Returns its length in
- * bytes, -ENOBUFS when `size` is below diag_dump_size(), or -E2BIG when the ports don't fit in the bytecode's
- * 16-bit jumps (5,461 comparisons; DIAG_EITHER takes two a port). */
-ssize_t diag_build_dump(void *buffer, size_t size, const struct diag_filter *filter, uint8_t family,
-                        uint32_t sequence);
+/* A dump request for IPv4 and IPv6 sockets into `buffer`. Returns its length in bytes, -ENOBUFS when `size` is below
+ * diag_dump_size(), or -E2BIG when the ports don't fit in the bytecode's 16-bit jumps (5,461 comparisons;
+ * DIAG_EITHER takes two a port). */
+ssize_t diag_build_dump(void *buffer, size_t size, const struct diag_filter *filter, uint32_t sequence);
 
 /* Bytes that diag_build_dump needs for this filter. */
 size_t diag_dump_size(const struct diag_filter *filter);

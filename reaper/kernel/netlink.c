@@ -119,14 +119,14 @@ static int dump_receive(struct netlink *netlink, const struct netlink_sink *sink
     }
 }
 
-static int dump_family(struct netlink *netlink, const struct diag_filter *filter,
-                       const struct netlink_sink *sink, uint8_t family, bool *interrupted)
+static int dump_once(struct netlink *netlink, const struct diag_filter *filter,
+                     const struct netlink_sink *sink, bool *interrupted)
 {
     size_t size = diag_dump_size(filter);
     void *request = malloc(size);
     if (!request)
         return -ENOMEM;
-    ssize_t length = diag_build_dump(request, size, filter, family, ++netlink->sequence);
+    ssize_t length = diag_build_dump(request, size, filter, ++netlink->sequence);
     int error = length < 0 ? (int)length : request_send(netlink, request, (size_t)length);
     free(request);
     if (error)
@@ -137,25 +137,18 @@ static int dump_family(struct netlink *netlink, const struct diag_filter *filter
         if (reset)
             return reset;
     }
-    /* No handler for the family: a kernel built or booted without IPv6. */
-    return error == -ENOENT && family == AF_INET6 ? 0 : error;
+    return error;
 }
 
 int netlink_dump(struct netlink *netlink, const struct diag_filter *filter, const struct netlink_sink *sink)
 {
-    static const uint8_t families[] = {AF_INET, AF_INET6};
-
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         bool interrupted = false;
         if (attempt > 0 && sink->restart)
             sink->restart(sink->context);
-        for (size_t i = 0; i < sizeof families; i++) {
-            int error = dump_family(netlink, filter, sink, families[i], &interrupted);
-            if (error)
-                return error;
-        }
-        if (!interrupted)
-            return 0;
+        int error = dump_once(netlink, filter, sink, &interrupted);
+        if (error || !interrupted)
+            return error;
     }
     return ERROR_INTERRUPTED_DUMP;
 }

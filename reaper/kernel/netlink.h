@@ -35,7 +35,7 @@ struct netlink_sink {
 
 /* Dumps IPv4 and IPv6 sockets that pass the filter, streaming: nothing is allocated per row. Returns 0,
  * ERROR_INTERRUPTED_DUMP when five attempts were all inconsistent, -ETIMEDOUT, an error of diag_build_dump()
- * or diag_next(), or of the system calls. A kernel without IPv6 has no such sockets, which is no error. */
+ * or diag_next(), or of the system calls. */
 int netlink_dump(struct netlink *netlink, const struct diag_filter *filter, const struct netlink_sink *sink);
 
 /* The row of exactly that socket: same addresses, and same cookie unless that is DIAG_NO_COOKIE. A hash

@@ -62,10 +62,15 @@ void triage_clear(struct triage *triage)
     triage_init(triage, triage->state);
 }
 
-uint32_t triage_states(const struct triage *triage)
+uint32_t triage_leak_states(const struct triage *triage)
 {
-    return DIAG_STATE_BIT(triage->state) | DIAG_STATE_BIT(DIAG_LISTEN) | DIAG_STATE_BIT(DIAG_FIN_WAIT_1) |
-           DIAG_STATE_BIT(DIAG_FIN_WAIT_2);
+    return DIAG_STATE_BIT(triage->state);
+}
+
+uint32_t triage_context_states(const struct triage *triage)
+{
+    return (DIAG_STATE_BIT(DIAG_LISTEN) | DIAG_STATE_BIT(DIAG_FIN_WAIT_1) | DIAG_STATE_BIT(DIAG_FIN_WAIT_2)) &
+           ~triage_leak_states(triage);
 }
 
 static int leak_add(struct triage *triage, const struct diag_row *row)

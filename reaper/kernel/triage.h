@@ -84,10 +84,11 @@ void triage_restart(struct triage *triage);
 
 void triage_clear(struct triage *triage);
 
-/* The states to dump. */
-uint32_t triage_states(const struct triage *triage);
+/* The states to dump: of the leaks, with tcp_info; and of what explains them, which needs none. */
+uint32_t triage_leak_states(const struct triage *triage);
+uint32_t triage_context_states(const struct triage *triage);
 
-/* Takes a row; other states than triage_states() are ignored. 0 or -ENOMEM. */
+/* Takes a row; other states than those two are ignored. 0 or -ENOMEM. */
 int triage_add(struct triage *triage, const struct diag_row *row);
 
 /* Sorts the leaks by cookie, drops rows that came twice, judges each, and carries over what `before` (may be

@@ -40,7 +40,7 @@ class CausesAndOwners(unittest.TestCase):
             lines = result.output.splitlines()
             for port, fd in zip((first, second), fds):
                 line = next(line for line in lines if f"127.0.0.1:{port} " in line)
-                self.assertRegex(line, rf"127\.0\.0\.1:{owner.port} .* read-eof +half-closed +server +{owner.pid} "
+                self.assertRegex(line, rf"127\.0\.0\.1:{owner.port} .* read-eof +server +half-closed +{owner.pid} "
                                        rf"+\S+ +{fd}$")
             self.assertIn("2 in close-wait.", lines)
             self.assertTrue(any(line.split()[:2] == ["2", str(owner.pid)] for line in lines), result)
@@ -151,6 +151,18 @@ class WhatIsAskedFor(unittest.TestCase):
             rows = scan("--port", owner.port, "--state", "established")
             self.assertEqual(set(rows), {client.getsockname()[1] for client in keep})
             self.assertEqual({row["cause"] for row in rows.values()}, {"-"})
+
+    def test_brief_leaves_out_owners_and_peers(self):
+        with Owner() as owner:
+            _, (port,), _ = owner.leak()
+            row = scan("--port", owner.port, "--brief")[port]
+            self.assertEqual((row["cause"], row["side"]), ("read-eof", "server"))
+            self.assertNotIn("holders", row)
+            self.assertNotIn("peer_end", row)
+            result = lastack("scan", "--port", owner.port, "--brief")
+            self.assertEqual(result.status, 1)
+            self.assertEqual(result.output.splitlines()[0].split(), ["LOCAL", "PEER", "AGE", "CAUSE", "SIDE"])
+            self.assertEqual(result.output.splitlines()[2:], ["", "1 in close-wait."])
 
     def test_a_port_that_does_not_exist(self):
         result = lastack("scan", "--port", 1)

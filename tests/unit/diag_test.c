@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEQUENCE = 77 };
+enum { SEQUENCE = 77, DUMP_SIZE = sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req) };
 
 static struct diag_endpoint endpoint(const char *host, uint16_t port)
 {
@@ -95,28 +95,27 @@ static uint8_t request[70000];
 /* Builds the dump, checks its frame, and returns where the bytecode is. */
 static const uint8_t *bytecode(const struct diag_filter *filter, size_t *length)
 {
-    ssize_t total = diag_build_dump(request, sizeof request, filter, AF_INET6, SEQUENCE);
+    ssize_t total = diag_build_dump(request, sizeof request, filter, SEQUENCE);
     struct nlmsghdr head;
-    struct inet_diag_req_v2 body;
+    struct inet_diag_req body;
     struct nlattr attribute;
     assert_int_equal(total, diag_dump_size(filter));
     memcpy(&head, request, sizeof head);
     memcpy(&body, request + sizeof head, sizeof body);
     assert_int_equal(head.nlmsg_len, total);
-    assert_int_equal(head.nlmsg_type, SOCK_DIAG_BY_FAMILY);
+    assert_int_equal(head.nlmsg_type, TCPDIAG_GETSOCK);
     assert_int_equal(head.nlmsg_flags, NLM_F_REQUEST | NLM_F_DUMP);
     assert_int_equal(head.nlmsg_seq, SEQUENCE);
-    assert_int_equal(body.sdiag_family, AF_INET6);
-    assert_int_equal(body.sdiag_protocol, IPPROTO_TCP);
     assert_int_equal(body.idiag_states, filter->states);
+    assert_int_equal(body.idiag_ext, filter->want_info ? 1U << (INET_DIAG_INFO - 1) : 0);
     *length = 0;
-    if (total == DIAG_REQUEST_SIZE)
+    if (total == DUMP_SIZE)
         return NULL;
-    memcpy(&attribute, request + DIAG_REQUEST_SIZE, sizeof attribute);
+    memcpy(&attribute, request + DUMP_SIZE, sizeof attribute);
     assert_int_equal(attribute.nla_type, INET_DIAG_REQ_BYTECODE);
-    assert_int_equal(attribute.nla_len, total - DIAG_REQUEST_SIZE);
+    assert_int_equal(attribute.nla_len, total - DUMP_SIZE);
     *length = attribute.nla_len - sizeof attribute;
-    const uint8_t *code = request + DIAG_REQUEST_SIZE + sizeof attribute;
+    const uint8_t *code = request + DUMP_SIZE + sizeof attribute;
     audit(code, *length);
     return code;
 }
@@ -192,9 +191,9 @@ static void as_many_ports_as_the_jumps_reach(void **state)
     assert_true(filter_accepts(&filter, "::1", 5461, "::1", 9));
     assert_false(filter_accepts(&filter, "::1", 5462, "::1", 9));
     filter.port_count = 5462;
-    assert_int_equal(diag_build_dump(request, sizeof request, &filter, AF_INET, 1), -E2BIG);
+    assert_int_equal(diag_build_dump(request, sizeof request, &filter, 1), -E2BIG);
     filter.port_count = SIZE_MAX;
-    assert_int_equal(diag_build_dump(request, sizeof request, &filter, AF_INET, 1), -E2BIG);
+    assert_int_equal(diag_build_dump(request, sizeof request, &filter, 1), -E2BIG);
 }
 
 static void a_short_buffer_is_refused_not_overrun(void **state)
@@ -205,7 +204,7 @@ static void a_short_buffer_is_refused_not_overrun(void **state)
     const struct diag_id id = {.family = AF_INET, .cookie = 9};
     for (size_t size = 0; size < diag_dump_size(&filter); size++) {
         uint8_t *small = malloc(size + 1);
-        assert_int_equal(diag_build_dump(small, size, &filter, AF_INET, 1), -ENOBUFS);
+        assert_int_equal(diag_build_dump(small, size, &filter, 1), -ENOBUFS);
         if (size < DIAG_REQUEST_SIZE) {
             assert_int_equal(diag_build_destroy(small, size, &id, 1), -ENOBUFS);
             assert_int_equal(diag_build_lookup(small, size, &id, false, 1), -ENOBUFS);

@@ -141,7 +141,7 @@ static struct leak scene_leak(const struct scene *s)
     struct triage triage, again;
     triage_init(&triage, DIAG_CLOSE_WAIT);
     triage_init(&again, DIAG_CLOSE_WAIT);
-    const struct diag_filter filter = {.states = triage_states(&triage),
+    const struct diag_filter filter = {.states = triage_leak_states(&triage) | triage_context_states(&triage),
                                        .side = DIAG_EITHER,
                                        .ports = &s->port,
                                        .port_count = 1,

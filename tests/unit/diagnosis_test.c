@@ -1,0 +1,202 @@
+#include "tests/unit/cmocka.h"
+
+#include "proxy/command/diagnosis.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct owner_process sleeping = {.pid = 7, .program = "app", .state = 'S', .threads = 4};
+static const struct owner_process stopped = {.pid = 7, .program = "app", .state = 'T', .threads = 4};
+static const struct owner_process blocked = {
+    .pid = 7, .program = "app", .state = 'S', .threads = 4, .blocked_threads = 3, .wchan = "nfs_wait"};
+
+static struct evidence evidence_of(enum triage_cause cause, size_t count)
+{
+    struct evidence e = {.seconds = 3, .close_wait = count, .close_wait_before = count, .oldest_ms = 60000};
+    e.owner = &sleeping;
+    e.owner_count = count;
+    e.by_cause[cause] = e.owner_by_cause[cause] = count;
+    return e;
+}
+
+static enum diagnosis first(const struct evidence *evidence)
+{
+    struct verdict verdicts[DIAGNOSIS_COUNT];
+    assert_true(diagnose(evidence, verdicts) >= 1);
+    return verdicts[0].diagnosis;
+}
+
+static bool says(const struct evidence *evidence, const char *words)
+{
+    struct verdict verdicts[DIAGNOSIS_COUNT];
+    size_t count = diagnose(evidence, verdicts);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < verdicts[i].line_count; k++)
+            if (strstr(verdicts[i].line[k], words))
+                return true;
+    return false;
+}
+
+static void without_leaks_there_is_nothing(void **state)
+{
+    (void)state;
+    const struct evidence e = {.seconds = 1, .established = 12};
+    assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
+}
+
+static void each_cause_has_its_diagnosis(void **state)
+{
+    (void)state;
+    static const enum diagnosis expected[TRIAGE_CAUSE_COUNT] = {
+        [TRIAGE_READ_EOF] = DIAGNOSIS_PROGRAM,
+        [TRIAGE_EOF_UNREAD] = DIAGNOSIS_STUCK,
+        [TRIAGE_DATA_UNREAD] = DIAGNOSIS_STUCK,
+        [TRIAGE_NEVER_ACCEPTED] = DIAGNOSIS_LOAD,
+    };
+    for (enum triage_cause cause = TRIAGE_READ_EOF; cause < TRIAGE_CAUSE_COUNT; cause++) {
+        const struct evidence e = evidence_of(cause, 5);
+        assert_int_equal(first(&e), expected[cause]);
+    }
+}
+
+static void what_explains_most_comes_first(void **state)
+{
+    (void)state;
+    struct verdict verdicts[DIAGNOSIS_COUNT];
+    struct evidence e = evidence_of(TRIAGE_READ_EOF, 5);
+    e.close_wait = 13;
+    e.by_cause[TRIAGE_EOF_UNREAD] = 8;
+    assert_int_equal(diagnose(&e, verdicts), 2);
+    assert_int_equal(verdicts[0].diagnosis, DIAGNOSIS_STUCK);
+    assert_int_equal(verdicts[1].diagnosis, DIAGNOSIS_PROGRAM);
+}
+
+static void a_stopped_process_is_no_load(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_NEVER_ACCEPTED, 9);
+    e.owner = &stopped;
+    e.overflows = 100;
+    assert_int_equal(first(&e), DIAGNOSIS_STUCK);
+    assert_true(says(&e, "SIGCONT"));
+}
+
+static void blocked_threads_and_where_they_wait_are_told(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_EOF_UNREAD, 9);
+    e.owner = &blocked;
+    assert_true(says(&e, "3 of its 4 threads are blocked"));
+    assert_true(says(&e, "waits in nfs_wait"));
+}
+
+static void growth_is_held_against_the_load(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_READ_EOF, 9);
+    e.close_wait_before = 4;
+    e.established = e.established_before = 100;
+    assert_true(says(&e, "5 more of them within 3 s"));
+    assert_true(says(&e, "it is not the load that grows"));
+    e.established = 200;
+    assert_false(says(&e, "it is not the load that grows"));
+    e.close_wait_before = 9;
+    assert_true(says(&e, "did not become more"));
+}
+
+static void a_full_backlog_is_load_without_a_single_leak(void **state)
+{
+    (void)state;
+    struct evidence e = {.seconds = 1, .backlog_used = 80, .backlog_size = 100, .backlog_port = 80};
+    assert_int_equal(first(&e), DIAGNOSIS_LOAD);
+    e.backlog_used = 79;
+    assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
+    e.overflows = 1;
+    assert_int_equal(first(&e), DIAGNOSIS_LOAD);
+}
+
+static void a_client_is_accused_only_with_most_of_many(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_READ_EOF, 20);
+    snprintf(e.network, sizeof e.network, "192.0.2.0/24");
+    e.network_count = 12;
+    e.zero_bytes = 20;
+    assert_true(says(&e, "come from 192.0.2.0/24"));
+    e.network_count = 11;
+    assert_false(says(&e, "come from"));
+    e.network_count = 20;
+    assert_int_equal(first(&e), DIAGNOSIS_CLIENT);
+    e.zero_bytes = 0; /* they spoke: rather a program that doesn't close, behind one proxy */
+    assert_int_equal(first(&e), DIAGNOSIS_PROGRAM);
+    e.network_is_loopback = true;
+    assert_false(says(&e, "come from"));
+}
+
+static void no_line_overflows_with_the_largest_numbers(void **state)
+{
+    (void)state;
+    struct owner_process process = {
+        .pid = INT32_MAX, .state = 'S', .threads = UINT32_MAX, .blocked_threads = 1};
+    struct evidence e;
+    memset(&e, 0x7f, sizeof e);
+    memset(process.program, 'p', sizeof process.program - 1);
+    memset(process.wchan, 'w', sizeof process.wchan - 1);
+    memset(e.network, '1', sizeof e.network);
+    e.network[sizeof e.network - 1] = '\0';
+    e.network_is_loopback = false;
+    e.owner = &process;
+    struct verdict verdicts[DIAGNOSIS_COUNT];
+    size_t count = diagnose(&e, verdicts);
+    assert_true(count > 0 && count < DIAGNOSIS_COUNT);
+}
+
+static void every_remedy_is_judged_for_every_diagnosis(void **state)
+{
+    (void)state;
+    size_t count;
+    const struct remedy *rows = remedies(&count);
+    for (size_t i = 0; i < count; i++) {
+        for (enum diagnosis d = 0; d < DIAGNOSIS_COUNT; d++) {
+            struct evidence e = evidence_of(TRIAGE_NEVER_ACCEPTED, 9);
+            char text[DIAGNOSIS_LINE] = "";
+            e.owner_files_limit = 1024;
+            rows[i].helps(&e, d, text);
+            assert_true(strncmp(text, "No. ", 4) == 0 || strncmp(text, "Partly. ", 8) == 0);
+        }
+    }
+}
+
+static void keepalive_helps_those_that_have_it(void **state)
+{
+    (void)state;
+    size_t count;
+    const struct remedy *rows = remedies(&count);
+    struct evidence e = evidence_of(TRIAGE_READ_EOF, 9);
+    char text[DIAGNOSIS_LINE];
+    e.with_keepalive = 4;
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(rows[i].name, "tcp_keepalive", 13) != 0)
+            continue;
+        rows[i].helps(&e, DIAGNOSIS_PROGRAM, text);
+        assert_int_equal(strncmp(text, "Partly. 4 of 9", 14), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_leaks_there_is_nothing),
+        cmocka_unit_test(each_cause_has_its_diagnosis),
+        cmocka_unit_test(what_explains_most_comes_first),
+        cmocka_unit_test(a_stopped_process_is_no_load),
+        cmocka_unit_test(blocked_threads_and_where_they_wait_are_told),
+        cmocka_unit_test(growth_is_held_against_the_load),
+        cmocka_unit_test(a_full_backlog_is_load_without_a_single_leak),
+        cmocka_unit_test(a_client_is_accused_only_with_most_of_many),
+        cmocka_unit_test(no_line_overflows_with_the_largest_numbers),
+        cmocka_unit_test(every_remedy_is_judged_for_every_diagnosis),
+        cmocka_unit_test(keepalive_helps_those_that_have_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
