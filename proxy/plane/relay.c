@@ -41,7 +41,7 @@ static void leg_broke(struct relay_leg *leg, int error)
     if (!leg->broken)
         leg->error = -error;
     leg->broken = true;
-    leg->ending = true;
+    leg->unsure = true;
     leg->readable = true;
 }
 
@@ -51,7 +51,7 @@ static enum relay_event after_read(struct relay_leg *source, ssize_t n, size_t w
 {
     if (n > 0) {
         /* epoll(7): a short read of a stream has emptied it, and the next byte makes a new edge. */
-        if ((size_t)n < wanted && !source->ending)
+        if ((size_t)n < wanted && !source->unsure)
             source->readable = false;
         return RELAY_MORE;
     }
@@ -159,27 +159,30 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     return taken == n ? RELAY_MORE : hold(relay, tools->scratch + taken, (size_t)(n - taken));
 }
 
-/* One fill of the pipe and its way out. RELAY_MORE when both went well. */
+/* Nothing came out of a splice. What that means is for recv(2) to say: at urgent data a splice answers as though
+ * the source were empty, or even at its end (net/ipv4/tcp.c, tcp_read_sock). An error of the socket is told once
+ * and must be kept; one for lack of memory is not the socket's. */
+static void splice_failed(struct relay *relay, struct relay_tools *tools, struct relay_leg *source, ssize_t n)
+{
+    if (n < 0 && !is_transient(errno) && errno != ENOMEM && errno != EINVAL)
+        leg_broke(source, errno);
+    release_pipe(relay, tools);
+}
+
+/* One fill of the pipe and its way out. RELAY_MORE when both went well, or when it is to be copied again. */
 static enum relay_event spliced(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                                 struct relay_leg *sink, uint64_t *moved)
 {
     struct pipe *pipe = relay->pipe;
     ssize_t n = splice(source->fd, NULL, pipe->write_fd, NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    /* How full a pipe gets depends on how the bytes are cut into pages, so a short splice does not mean that
-     * the source is empty: only EAGAIN on an empty pipe does. */
-    enum relay_event event = after_read(source, n, 1);
-    if (event != RELAY_MORE || n < RELAY_SCRATCH) {
-        if (n <= 0)
-            release_pipe(relay, tools);
-        if (event != RELAY_MORE || n <= 0)
-            return event;
+    if (n <= 0) {
+        splice_failed(relay, tools, source, n);
+        return RELAY_MORE;
     }
     pipe->bytes = (size_t)n;
-    event = flush_pipe(relay, sink, moved);
-    if (event == RELAY_SINK_GONE)
-        return event;
-    if (event == RELAY_BLOCKED)
-        return RELAY_HELD;
+    enum relay_event event = flush_pipe(relay, sink, moved);
+    if (event != RELAY_DRAINED)
+        return event == RELAY_BLOCKED ? RELAY_HELD : event;
     if (n < RELAY_SCRATCH)
         release_pipe(relay, tools);
     return RELAY_MORE;

@@ -31,9 +31,10 @@ struct relay_leg {
     int fd;        /* -1: down */
     bool readable; /* cleared by a read that found nothing more */
     bool writable; /* cleared by a write that did not fit */
-    bool ending;   /* FIN, RST or an error was announced: a short read does not mean that all was read */
-    bool broken;   /* reset or failed: its EOF is no FIN, and nothing can be written to it */
-    int error;     /* why it is broken, negative */
+    bool unsure; /* a short read does not mean that all was read: FIN, RST or urgent data was announced, or it
+                      is a unix socket, which stops behind each descriptor that it is sent */
+    bool broken; /* reset or failed: its EOF is no FIN, and nothing can be written to it */
+    int error;   /* why it is broken, negative */
 };
 
 struct relay {

@@ -9,6 +9,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
+enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
+
 /* Bytes that one session may move in a turn before others get theirs. */
 enum { BUDGET = 1 << 20 };
 
@@ -284,12 +287,12 @@ static int connect_to(struct session *s, const struct target *target, const stru
     int fd = socket_connect(&target->address, tcp);
     if (fd < 0)
         return fd;
-    int error = poller_add(&s->worker->poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &leg->source);
+    int error = poller_add(&s->worker->poller, fd, LEG_EVENTS, &leg->source);
     if (error) {
         close(fd);
         return error;
     }
-    leg->relay = (struct relay_leg){.fd = fd};
+    leg->relay = (struct relay_leg){.fd = fd, .unsure = target->address.address.ss_family == AF_UNIX};
     return 0;
 }
 
@@ -415,8 +418,8 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->readable = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         l->writable = true;
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        l->ending = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+        l->unsure = true;
     if ((events & EPOLLERR) && !l->broken) {
         l->error = socket_error(l->fd);
         l->broken = l->error != 0;
@@ -467,12 +470,12 @@ int session_open(struct worker *worker, struct frontend *frontend, int fd, const
     s->frontend = frontend;
     s->client = *client;
     s->legs[LEG_CLIENT].source.ready = client_ready;
-    s->legs[LEG_CLIENT].relay = (struct relay_leg){.fd = fd};
+    s->legs[LEG_CLIENT].relay = (struct relay_leg){.fd = fd, .unsure = client->family == AF_UNIX};
     s->legs[LEG_BACKEND].source.ready = backend_ready;
     s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
     s->alarm.ring = on_alarm;
     s->task.run = on_task;
-    int error = poller_add(&worker->poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &s->legs[LEG_CLIENT].source);
+    int error = poller_add(&worker->poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
     if (error) {
         free(s);
         return error;

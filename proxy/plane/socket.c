@@ -41,6 +41,8 @@ static void set_int(int fd, int level, int option, int value)
 
 static void set_tcp(int fd, const struct conf_tcp *tcp)
 {
+    /* A stream carries every byte; only the urgency is lost (RFC 6093, 5 advises it). */
+    set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (tcp->nodelay)
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (tcp->keepalive_ms != DEADLINE_OFF) {
