@@ -235,6 +235,8 @@ static bool step_half(struct session *s, enum pair_event event, enum half half)
 static bool step_gone(struct session *s, enum leg leg)
 {
     int error = leg_of(s, leg)->error;
+    if (error == -ENOMEM || error == -ENOBUFS)
+        return step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
     /* EPIPE: reset after its FIN. ECONNABORTED: somebody destroyed our socket (SOCK_DESTROY). */
     bool reset = error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED;
     return step(s, (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
@@ -384,6 +386,7 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
                 return false;
             continue;
         case RELAY_SOURCE_GONE:
+            *again = true; /* what the other half brings goes nowhere now, and has to be read for its FIN */
             return step_gone(s, half_source(half));
         case RELAY_SINK_GONE:
             /* Its own last bytes may still wait to be read; its end is found behind them, or is known. */
@@ -397,16 +400,24 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
 
 static void run(struct session *s)
 {
-    uint64_t budget = BUDGET;
+    uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
     bool again = false;
     if (s->pair.phase == PAIR_CONNECTING && !connected(s))
         return;
-    do { /* at most once more for each leg: a sink breaks only once */
+    do { /* at most once more for each leg: it breaks only once */
         again = false;
         for (enum half half = 0; half < HALF_COUNT; half++)
-            if (!run_half(s, half, &budget, &again))
+            if (!run_half(s, half, &budgets[half], &again))
                 return;
     } while (again);
+}
+
+/* Whether a leg that hung up did so by no FIN: a TCP socket does when both FINs are through, and ours is not out. A
+ * splice(2) whose first part went well takes the error off the socket and does not tell. */
+static bool is_dead(const struct session *s, enum leg leg)
+{
+    sa_family_t family = leg == LEG_CLIENT ? s->client.family : s->target->address.address.ss_family;
+    return family != AF_UNIX && !s->pair.half[half_to(leg)].fin_out;
 }
 
 static void leg_ready(struct session *s, enum leg leg, uint32_t events)
@@ -424,11 +435,13 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->error = socket_error(l->fd);
         l->broken = l->error != 0;
     }
-    /* Reset behind its FIN: nothing is left to read that would tell. */
-    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in) {
-        (void)step_gone(s, leg);
-        return;
+    if ((events & EPOLLHUP) && !l->broken && is_dead(s, leg)) {
+        l->error = -ECONNRESET;
+        l->broken = true;
     }
+    /* Reset behind its FIN: nothing is left to read that would tell. */
+    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in && !step_gone(s, leg))
+        return;
     if (!s->task.queued)
         run(s);
 }
@@ -453,10 +466,13 @@ static void on_task(struct task *task)
 static void on_alarm(struct alarm *alarm)
 {
     struct session *s = (struct session *)((char *)alarm - offsetof(struct session, alarm));
-    if (has_ended(s))
+    if (has_ended(s)) {
         look_again(s);
-    else if (look_for_client(s))
-        (void)step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED});
+        return;
+    }
+    /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
+    if (look_for_client(s) && step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) && !s->task.queued)
+        run(s);
 }
 
 /* ---- the interface ------------------------------------------------------------------------------------ */

@@ -1,0 +1,229 @@
+#include "tests/unit/cmocka.h"
+
+#include "tests/unit/proxy.h"
+
+#include <dirent.h>
+
+static int start(void **state)
+{
+    struct proxy *proxy = malloc(sizeof *proxy);
+    assert_non_null(proxy);
+    proxy_prepare(proxy);
+    proxy->frontend.deadlines.after_ms[DEADLINE_GRACE] = 10 * WAIT_MS; /* what waits for it fails the test */
+    proxy_start(proxy);
+    *state = proxy;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    proxy_free(*state);
+    free(*state);
+    return 0;
+}
+
+static void bytes_and_fins_go_both_ways(void **state)
+{
+    int fds[2];
+    proxy_session(*state, fds);
+    send_text(fds[0], "question", 0);
+    receive_text(fds[1], "question");
+    shutdown(fds[0], SHUT_WR);
+    receive_end(fds[1], 0);
+    send_text(fds[1], "answer", 0);
+    receive_text(fds[0], "answer");
+    close(fds[1]);
+    receive_end(fds[0], 0);
+    proxy_wait_ended(*state, REASON_CLOSED, 1);
+    close(fds[0]);
+}
+
+static void what_a_client_sends_before_the_backend_is_up_is_not_lost(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    send_text(client, "early", 0);
+    shutdown(client, SHUT_WR);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, "early");
+    receive_end(origin, 0);
+    close(origin);
+    receive_end(client, 0);
+    proxy_wait_ended(proxy, REASON_CLOSED, 1);
+    close(client);
+}
+
+static void a_reset_of_the_client_reaches_the_backend_behind_its_bytes(void **state)
+{
+    int fds[2];
+    proxy_session(*state, fds);
+    send_text(fds[0], "half a request", 0);
+    receive_text(fds[1], "half a request");
+    reset_close(fds[0]);
+    receive_end(fds[1], ECONNRESET);
+    proxy_wait_ended(*state, REASON_CLIENT_RESET, 1);
+    close(fds[1]);
+}
+
+static void a_reset_of_the_backend_reaches_the_client_behind_its_bytes(void **state)
+{
+    int fds[2];
+    proxy_session(*state, fds);
+    send_text(fds[1], "half an answer", 0);
+    receive_text(fds[0], "half an answer");
+    reset_close(fds[1]);
+    receive_end(fds[0], ECONNRESET);
+    proxy_wait_ended(*state, REASON_BACKEND_RESET, 1);
+    close(fds[0]);
+}
+
+static void a_reset_behind_a_fin_is_a_reset(void **state)
+{
+    int fds[2];
+    proxy_session(*state, fds);
+    shutdown(fds[0], SHUT_WR);
+    receive_end(fds[1], 0);
+    reset_close(fds[0]);
+    receive_end(fds[1], 0); /* it has had its EOF; writing tells */
+    proxy_wait_ended(*state, REASON_CLIENT_RESET, 1);
+    close(fds[1]);
+}
+
+static void urgent_bytes_stay_in_the_stream(void **state)
+{
+    for (int leg = 0; leg < 2; leg++) {
+        int fds[2];
+        proxy_session(*state, fds);
+        send_text(fds[leg], "a", MSG_OOB);
+        send_text(fds[leg], "b", 0);
+        send_text(fds[leg], "c", MSG_OOB);
+        send_text(fds[leg], "def", 0);
+        receive_text(fds[!leg], "abcdef");
+        close(fds[0]);
+        close(fds[1]);
+        proxy_wait_ended(*state, REASON_COUNT, (uint64_t)leg + 1);
+    }
+}
+
+/* ---- the proxy's own descriptors --------------------------------------------------------- */
+
+static bool is_connected_to(int fd, int peer)
+{
+    struct sockaddr_in remote = {0}, local = {0};
+    socklen_t length = sizeof remote;
+    if (getpeername(fd, (struct sockaddr *)&remote, &length) || remote.sin_family != AF_INET)
+        return false;
+    length = sizeof local;
+    assert_int_equal(getsockname(peer, (struct sockaddr *)&local, &length), 0);
+    return remote.sin_port == local.sin_port;
+}
+
+/* The proxy's own descriptor of the connection to `peer`. */
+static int find_leg(int peer)
+{
+    int found = -1;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (entry->d_name[0] != '.' && is_connected_to(fd, peer))
+            found = fd;
+    }
+    closedir(folder);
+    return found;
+}
+
+/* ---- a half that is cut while bytes wait in it -------------------------------------------------------- */
+
+/* Sends until bytes stay unread in the proxy's own queue, because the other side takes none. */
+static void back_up(int fd)
+{
+    static char bytes[1 << 14];
+    int leg = find_leg(fd);
+    assert_true(leg >= 0);
+    for (int full_ms = 0; full_ms < 100; full_ms++) {
+        pause_ms(1);
+        if (bytes_queued(leg) == 0) {
+            wait_for(fd, POLLOUT);
+            assert_int_equal(send(fd, bytes, sizeof bytes, MSG_NOSIGNAL), sizeof bytes);
+            full_ms = 0;
+        }
+    }
+}
+
+/* RFC 9112, 9.6: RST in answer to an upload can take the answer out of the client's hands, so the rest of the upload
+ * is read and thrown away. It may all lie there already when the backend goes; then no event tells of it. */
+static void a_client_with_an_upload_under_way_is_drained_when_its_answer_was_whole(void **state)
+{
+    int fds[2];
+    proxy_session(*state, fds);
+    back_up(fds[0]);
+    shutdown(fds[0], SHUT_WR);
+    wait_for(find_leg(fds[0]), POLLRDHUP);
+    send_text(fds[1], "no, thank you", 0);
+    shutdown(fds[1], SHUT_WR);
+    receive_text(fds[0], "no, thank you");
+    receive_end(fds[0], 0);
+    close(fds[1]); /* with unread bytes: RST */
+    proxy_wait_ended(*state, REASON_BACKEND_RESET, 1);
+    close(fds[0]);
+}
+
+/* ---- connecting --------------------------------------------------------------------------------------- */
+
+static void a_client_of_a_backend_that_refuses_is_reset(void **state)
+{
+    struct proxy *proxy = *state;
+    close(proxy->origin);
+    proxy->origin = -1;
+    int client = proxy_client(proxy);
+    receive_end(client, ECONNRESET);
+    proxy_wait_ended(proxy, REASON_CONNECT_FAILED, 1);
+    close(client);
+}
+
+static void deadlines_fire(void **state)
+{
+    struct proxy *proxy = malloc(sizeof *proxy);
+    int fds[2];
+    (void)state;
+    assert_non_null(proxy);
+    proxy_prepare(proxy);
+    proxy->frontend.deadlines.after_ms[DEADLINE_HALF_CLOSE] = 50;
+    proxy->frontend.deadlines.after_ms[DEADLINE_IDLE] = 200;
+    proxy->frontend.deadlines.after_ms[DEADLINE_GRACE] = 50;
+    proxy_start(proxy);
+    proxy_session(proxy, fds);
+    shutdown(fds[0], SHUT_WR);
+    receive_end(fds[1], 0);
+    proxy_wait_ended(proxy, REASON_HALF_CLOSE, 1);
+    receive_end(fds[0], ECONNRESET);
+    close(fds[0]);
+    close(fds[1]);
+    proxy_session(proxy, fds);
+    receive_end(fds[0], 0);
+    receive_end(fds[1], 0);
+    proxy_wait_ended(proxy, REASON_IDLE, 1);
+    close(fds[0]);
+    close(fds[1]);
+    proxy_free(proxy);
+    free(proxy);
+}
+
+#define SESSION_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SESSION_TEST(bytes_and_fins_go_both_ways),
+        SESSION_TEST(what_a_client_sends_before_the_backend_is_up_is_not_lost),
+        SESSION_TEST(a_reset_of_the_client_reaches_the_backend_behind_its_bytes),
+        SESSION_TEST(a_reset_of_the_backend_reaches_the_client_behind_its_bytes),
+        SESSION_TEST(a_reset_behind_a_fin_is_a_reset),
+        SESSION_TEST(urgent_bytes_stay_in_the_stream),
+        SESSION_TEST(a_client_with_an_upload_under_way_is_drained_when_its_answer_was_whole),
+        SESSION_TEST(a_client_of_a_backend_that_refuses_is_reset),
+        cmocka_unit_test(deadlines_fire),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
