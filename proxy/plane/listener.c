@@ -135,6 +135,7 @@ void listener_close(struct listener *listener, bool accept_rest)
         ;
     worker_forget(listener->worker, &listener->task);
     worker_clear_alarm(listener->worker, &listener->retry);
+    poller_remove(&listener->worker->poller, listener->fd);
     close(listener->fd);
     listener->fd = -1;
 }

@@ -61,6 +61,11 @@ int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_sou
     return epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
+void poller_remove(struct poller *poller, int fd)
+{
+    (void)epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, NULL); /* ENOENT: a listener that never opened */
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct poller *poller = handle->data;

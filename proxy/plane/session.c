@@ -133,6 +133,7 @@ static void leg_close(struct session *s, enum leg leg, bool abort)
     struct relay_leg *l = leg_of(s, leg);
     if (l->fd < 0)
         return;
+    poller_remove(&s->worker->poller, l->fd);
     if (abort)
         socket_abort(l->fd);
     else

@@ -105,7 +105,7 @@ static void urgent_bytes_stay_in_the_stream(void **state)
     }
 }
 
-/* ---- the proxy's own descriptors --------------------------------------------------------- */
+/* ---- descriptors that somebody else holds too --------------------------------------------------------- */
 
 static bool is_connected_to(int fd, int peer)
 {
@@ -131,6 +131,36 @@ static int find_leg(int peer)
     }
     closedir(folder);
     return found;
+}
+
+/* As pidfd_getfd(2) or a fork leaves it: closing ours neither closes the connection nor takes it out of an epoll set. */
+static void a_leg_that_somebody_else_holds_too_troubles_nobody(void **state)
+{
+    int fds[2], copies[2];
+    proxy_session(*state, fds);
+    send_text(fds[0], "x", 0);
+    receive_text(fds[1], "x");
+    for (int i = 0; i < 2; i++) {
+        copies[i] = dup(find_leg(fds[i]));
+        assert_true(copies[i] >= 0);
+    }
+    shutdown(fds[0], SHUT_WR);
+    shutdown(fds[1], SHUT_WR);
+    proxy_wait_ended(*state, REASON_CLOSED, 1);
+
+    int others[2]; /* the memory of the first session may be in use again */
+    proxy_session(*state, others);
+    reset_close(fds[0]);
+    reset_close(fds[1]);
+    for (int i = 0; i < 2; i++)
+        wait_for(copies[i], POLLRDHUP);
+    send_text(others[0], "still here", 0);
+    receive_text(others[1], "still here");
+    assert_int_equal(proxy_ended(*state, REASON_COUNT), 1);
+    for (int i = 0; i < 2; i++) {
+        close(copies[i]);
+        close(others[i]);
+    }
 }
 
 /* ---- a half that is cut while bytes wait in it -------------------------------------------------------- */
@@ -222,6 +252,7 @@ int main(void)
         SESSION_TEST(a_reset_behind_a_fin_is_a_reset),
         SESSION_TEST(urgent_bytes_stay_in_the_stream),
         SESSION_TEST(a_client_with_an_upload_under_way_is_drained_when_its_answer_was_whole),
+        SESSION_TEST(a_leg_that_somebody_else_holds_too_troubles_nobody),
         SESSION_TEST(a_client_of_a_backend_that_refuses_is_reset),
         cmocka_unit_test(deadlines_fire),
     };
