@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,12 +16,18 @@
 /* Descriptors kept for what is not a session: the process's, and each worker's loop and pipes. */
 enum { DESCRIPTORS_PROCESS = 64, DESCRIPTORS_WORKER = 8 + 2 * PIPES_MAX };
 
+/* An address of the configuration as it was bound. */
+struct bound {
+    struct conf_address address;
+    bool owns_path; /* of a unix socket: we made its file and nobody has taken it over */
+};
+
 struct plane {
     const struct conf *conf;
     struct log *log;
     uv_async_t *stopped;
     struct frontend *frontends;
-    struct conf_address *addresses; /* as bound, in the order of the configuration */
+    struct bound *bound; /* in the order of the configuration */
     size_t address_count;
     int *listen_fds; /* [worker][address]; -1: not open, or a worker's own */
     struct worker *workers;
@@ -74,18 +81,20 @@ static int *listen_fd(struct plane *plane, unsigned worker, size_t address)
 /* One socket a worker for an internet address, one for all for a unix path. */
 static int open_listeners(struct plane *plane, const struct conf_frontend *frontend, size_t listen, size_t at)
 {
-    struct conf_address *address = &plane->addresses[at];
+    struct conf_address *address = &plane->bound[at].address;
     *address = frontend->listen[listen].address;
+    bool is_path = address->address.ss_family == AF_UNIX;
     for (unsigned w = 0; w < plane->worker_count; w++) {
-        bool copy = w > 0 && address->address.ss_family == AF_UNIX;
+        bool copy = w > 0 && is_path;
         enum socket_share share = w > 0 ? SOCKET_BESIDE : SOCKET_FIRST;
         int fd = copy
-                     ? dup(*listen_fd(plane, 0, at))
+                     ? fcntl(*listen_fd(plane, 0, at), F_DUPFD_CLOEXEC, 0)
                      : socket_listen(address, &frontend->tcp, plane->worker_count > 1 ? share : SOCKET_ALONE);
         if (fd < 0)
             return copy ? -errno : fd;
         *listen_fd(plane, w, at) = fd;
-        int error = address->address.ss_family == AF_UNIX ? 0 : socket_bound(fd, address);
+        plane->bound[at].owns_path = is_path;
+        int error = is_path ? 0 : socket_bound(fd, address);
         if (error)
             return error;
     }
@@ -121,10 +130,10 @@ static int allocate(struct plane *plane)
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->address_count += conf->frontends[f].listen_count;
     plane->frontends = calloc(conf->frontend_count, sizeof *plane->frontends);
-    plane->addresses = calloc(plane->address_count, sizeof *plane->addresses);
+    plane->bound = calloc(plane->address_count, sizeof *plane->bound);
     plane->listen_fds = calloc(plane->worker_count * plane->address_count, sizeof *plane->listen_fds);
     plane->workers = calloc(plane->worker_count, sizeof *plane->workers);
-    if (!plane->frontends || !plane->addresses || !plane->listen_fds || !plane->workers)
+    if (!plane->frontends || !plane->bound || !plane->listen_fds || !plane->workers)
         return -ENOMEM;
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->frontends[f].conf = &conf->frontends[f];
@@ -191,13 +200,26 @@ static void set_mode(struct plane *plane, enum worker_mode mode)
             worker_set_mode(&plane->workers[w], mode);
 }
 
+/* While the sockets still listen: once they don't, a successor may take the paths over. */
+static void remove_paths(struct plane *plane)
+{
+    for (size_t a = 0; plane->bound && a < plane->address_count; a++) {
+        struct bound *bound = &plane->bound[a];
+        if (bound->owns_path)
+            unlink(((const struct sockaddr_un *)&bound->address.address)->sun_path);
+        bound->owns_path = false;
+    }
+}
+
 void plane_drain(struct plane *plane)
 {
+    remove_paths(plane);
     set_mode(plane, WORKER_DRAINING);
 }
 
 void plane_abort(struct plane *plane)
 {
+    remove_paths(plane);
     set_mode(plane, WORKER_ABORTING);
 }
 
@@ -213,26 +235,17 @@ void plane_worker_stopped(struct plane *plane)
         uv_async_send(plane->stopped);
 }
 
-static void unlink_sockets(struct plane *plane)
-{
-    for (size_t a = 0; a < plane->address_count; a++)
-        if (plane->addresses[a].address.ss_family == AF_UNIX)
-            unlink(((const struct sockaddr_un *)&plane->addresses[a].address)->sun_path);
-}
-
 void plane_free(struct plane *plane)
 {
     for (unsigned w = 0; w < plane->started; w++) {
         uv_thread_join(&plane->workers[w].thread);
         worker_free(&plane->workers[w]);
     }
-    if (plane->started > 0)
-        unlink_sockets(plane);
     for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
         if (plane->listen_fds[i] >= 0)
             close(plane->listen_fds[i]);
     free(plane->listen_fds);
-    free(plane->addresses);
+    free(plane->bound);
     free(plane->frontends);
     free(plane->workers);
     free(plane);
@@ -246,7 +259,7 @@ const struct conf_address *plane_address(const struct plane *plane, size_t front
     for (size_t f = 0; f < frontend; f++)
         at += plane->conf->frontends[f].listen_count;
     assert(at < plane->address_count);
-    return &plane->addresses[at];
+    return &plane->bound[at].address;
 }
 
 const struct counters *plane_counters(const struct plane *plane, unsigned worker)

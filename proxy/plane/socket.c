@@ -70,15 +70,16 @@ static int close_with(int fd, int error)
     return error;
 }
 
-/* The file of a listener that died is in the way of the next one; that of a living one is not ours to remove.
- */
+/* The file of a listener that died is in the way of the next one; that of a living one is not ours to remove. A
+ * datagram socket can't connect to a stream, but learns whether anybody holds it: ECONNREFUSED or EPROTOTYPE
+ * (net/unix/af_unix.c, unix_find_bsd). The living one gets no connection that nobody uses. */
 static void remove_stale(const struct conf_address *address)
 {
     struct stat status;
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->address;
     if (stat(un->sun_path, &status) || !S_ISSOCK(status.st_mode))
         return;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
     if (connect(fd, (const struct sockaddr *)un, address->length) && errno == ECONNREFUSED)

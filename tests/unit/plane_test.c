@@ -1,0 +1,152 @@
+#include "tests/unit/cmocka.h"
+
+#include "tests/unit/proxy.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+/* ---- unix paths --------------------------------------------------------------------------------------- */
+
+struct path {
+    char folder[32];
+    char name[64];
+};
+
+static void path_make(struct path *path)
+{
+    snprintf(path->folder, sizeof path->folder, "/tmp/lastack-XXXXXX");
+    assert_non_null(mkdtemp(path->folder));
+    snprintf(path->name, sizeof path->name, "%s/proxy.sock", path->folder);
+}
+
+static bool is_there(const char *name)
+{
+    struct stat status;
+    return stat(name, &status) == 0;
+}
+
+static struct proxy *new_proxy(void)
+{
+    struct proxy *proxy = malloc(sizeof *proxy);
+    assert_non_null(proxy);
+    proxy_prepare(proxy);
+    return proxy;
+}
+
+static void end_proxy(struct proxy *proxy)
+{
+    proxy_free(proxy);
+    free(proxy);
+}
+
+static void relay_one(const struct proxy *proxy)
+{
+    int fds[2];
+    uint64_t ended = proxy_ended(proxy, REASON_CLOSED);
+    proxy_session(proxy, fds);
+    send_text(fds[0], "ping", 0);
+    receive_text(fds[1], "ping");
+    send_text(fds[1], "pong", 0);
+    receive_text(fds[0], "pong");
+    close(fds[0]);
+    close(fds[1]);
+    proxy_wait_ended(proxy, REASON_CLOSED, ended + 1);
+}
+
+static void a_unix_path_serves_with_every_worker_and_goes_with_the_plane(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    struct path path;
+    (void)state;
+    path_make(&path);
+    proxy->conf.workers = 3;
+    proxy->listen.address = conf_address_of_path(path.name);
+    proxy_start(proxy);
+    assert_true(is_there(path.name));
+    for (int i = 0; i < 20; i++)
+        relay_one(proxy);
+    end_proxy(proxy);
+    assert_false(is_there(path.name));
+    assert_int_equal(rmdir(path.folder), 0);
+}
+
+static void a_path_that_a_successor_took_over_stays_his(void **state)
+{
+    struct proxy *old = new_proxy(), *new = new_proxy();
+    struct path path;
+    (void)state;
+    path_make(&path);
+    old->listen.address = new->listen.address = conf_address_of_path(path.name);
+    proxy_start(old);
+    plane_drain(old->plane);
+    while (plane_running(old->plane))
+        pause_ms(1);
+    proxy_start(new);
+    end_proxy(old);
+    assert_true(is_there(path.name));
+    relay_one(new);
+    end_proxy(new);
+    assert_int_equal(rmdir(path.folder), 0);
+}
+
+static void a_stale_path_is_replaced_and_a_living_one_is_not(void **state)
+{
+    struct proxy *first = new_proxy(), *second = new_proxy();
+    struct conf_address address;
+    struct plane *plane = NULL;
+    const char *where = NULL;
+    struct path path;
+    (void)state;
+    path_make(&path);
+    address = conf_address_of_path(path.name);
+    int stale = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(stale, (struct sockaddr *)&address.address, address.length), 0);
+    close(stale);
+    first->listen.address = second->listen.address = address;
+    proxy_start(first);
+    assert_int_equal(plane_start(&second->conf, first->log, NULL, &plane, &where), -EADDRINUSE);
+    assert_ptr_equal(where, second->listen.text);
+    assert_true(is_there(path.name));
+    relay_one(first);
+    end_proxy(first);
+    close(second->origin);
+    free(second);
+    assert_int_equal(rmdir(path.folder), 0);
+}
+
+static void a_start_that_fails_leaves_no_path_behind(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    struct conf_listen listens[2];
+    struct plane *plane = NULL;
+    const char *where = NULL;
+    struct path path;
+    struct sockaddr_in taken;
+    int holder = listen_on_loopback(&taken);
+    (void)state;
+    path_make(&path);
+    listens[0] = listens[1] = proxy->listen;
+    listens[0].address = conf_address_of_path(path.name);
+    listens[1].address = conf_address_of(&taken);
+    proxy->frontend.listen = listens;
+    proxy->frontend.listen_count = 2;
+    assert_int_equal(log_open(&proxy->conf.log, &proxy->log), 0);
+    assert_int_equal(plane_start(&proxy->conf, proxy->log, NULL, &plane, &where), -EADDRINUSE);
+    assert_false(is_there(path.name));
+    log_close(proxy->log);
+    close(proxy->origin);
+    close(holder);
+    free(proxy);
+    assert_int_equal(rmdir(path.folder), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_unix_path_serves_with_every_worker_and_goes_with_the_plane),
+        cmocka_unit_test(a_path_that_a_successor_took_over_stays_his),
+        cmocka_unit_test(a_stale_path_is_replaced_and_a_living_one_is_not),
+        cmocka_unit_test(a_start_that_fails_leaves_no_path_behind),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
