@@ -44,10 +44,13 @@ static void say_paused(struct listener *listener, const char *why)
 
 static void pause_accepting(struct listener *listener, const char *why)
 {
-    if (!listener->paused)
+    uint64_t now_ms = worker_now_ms(listener->worker);
+    if (now_ms >= listener->say_again_ms) {
         say_paused(listener, why);
+        listener->say_again_ms = now_ms + SAY_EVERY_MS;
+    }
     listener->paused = true;
-    worker_set_alarm(listener->worker, &listener->retry, worker_now_ms(listener->worker) + LISTENER_RETRY_MS);
+    worker_set_alarm(listener->worker, &listener->retry, now_ms + LISTENER_RETRY_MS);
 }
 
 /* One connection. False when there is none, or none can be taken now. */
