@@ -3,9 +3,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -15,6 +18,9 @@ enum { RINGS_MAX = 1032 }; /* the 1024 workers that a configuration may ask for,
 
 /* The writer collects for this long before it writes: under load one write carries many lines. */
 enum { COLLECT_MS = 20 };
+
+/* How long log_close() waits for a target that takes nothing, and how often the writer looks whether it is to. */
+enum { LAST_WORDS_MS = 1000, LOOK_MS = 250 };
 
 /* Positions count up for ever and are taken modulo RING_SIZE; head - tail bytes are in use. */
 struct log_ring {
@@ -29,8 +35,13 @@ struct log_ring {
 struct log {
     char *target;
     int fd;
+    bool may_block; /* it is no regular file; the writer's own, as is */
+    bool given_up;  /* it takes nothing, and the log is to be closed */
     uv_sem_t wake;
     uv_thread_t thread;
+    atomic_bool
+        woken; /* `wake` was posted and not seen yet: a semaphore that is posted for each turn while the
+                          target blocks overflows in the end, and libuv then aborts */
     atomic_bool stop;
     atomic_bool reopen;
     _Atomic size_t ring_count;
@@ -55,12 +66,34 @@ static void close_target(int fd)
         close(fd);
 }
 
+static bool is_regular(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Waits until the target takes PIPE_BUF bytes without blocking (pipe(7)). False: it does not, and the log is to
+ * be closed; a full pipe or a stopped terminal must not keep a process from ending. */
+static bool wait_writable(struct log *log)
+{
+    struct pollfd target = {.fd = log->fd, .events = POLLOUT};
+    while (!log->given_up) {
+        bool stop = atomic_load(&log->stop);
+        if (poll(&target, 1, stop ? LAST_WORDS_MS : LOOK_MS) > 0)
+            return true;
+        log->given_up = stop;
+    }
+    return false;
+}
+
 /* What can't be written is gone: there is nowhere left to say so. */
-static void write_all(int fd, const char *bytes, size_t size)
+static void write_all(struct log *log, const char *bytes, size_t size)
 {
     while (size > 0) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0 && errno == EINTR)
+        if (log->may_block && !wait_writable(log))
+            return;
+        ssize_t n = write(log->fd, bytes, log->may_block && size > PIPE_BUF ? PIPE_BUF : size);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n <= 0)
             return;
@@ -76,7 +109,7 @@ static void write_ring(struct log *log, struct log_ring *ring)
     while (tail != head) {
         size_t at = tail % RING_SIZE;
         size_t size = head - tail < RING_SIZE - at ? head - tail : RING_SIZE - at;
-        write_all(log->fd, ring->bytes + at, size);
+        write_all(log, ring->bytes + at, size);
         tail += size;
         atomic_store_explicit(&ring->tail, tail, memory_order_release);
     }
@@ -86,7 +119,7 @@ static void write_ring(struct log *log, struct log_ring *ring)
         line_begin(&line, log->format, CONF_LOG_WARNING, "log_dropped");
         line_number(&line, "lines", dropped);
         line_end(&line);
-        write_all(log->fd, line.text, line.size);
+        write_all(log, line.text, line.size);
     }
 }
 
@@ -98,6 +131,7 @@ static void reopen_target(struct log *log)
     if (fd != log->fd)
         close_target(log->fd);
     log->fd = fd;
+    log->may_block = !is_regular(fd);
 }
 
 static void writer(void *context)
@@ -108,8 +142,7 @@ static void writer(void *context)
         uv_sem_wait(&log->wake);
         if (!atomic_load(&log->stop))
             uv_sleep(COLLECT_MS);
-        while (uv_sem_trywait(&log->wake) == 0)
-            ;
+        (void)atomic_exchange(&log->woken, false);
         stop = atomic_load(&log->stop);
         if (atomic_exchange(&log->reopen, false))
             reopen_target(log);
@@ -128,6 +161,7 @@ int log_open(const struct conf_log *settings, struct log **out)
     log->level = settings->level;
     log->target = strdup(settings->target);
     log->fd = log->target ? open_target(log->target) : -ENOMEM;
+    log->may_block = !is_regular(log->fd);
     int error = log->fd < 0 ? log->fd : uv_sem_init(&log->wake, 0);
     if (!error) {
         error = uv_thread_create(&log->thread, writer, log);
@@ -143,6 +177,12 @@ int log_open(const struct conf_log *settings, struct log **out)
     }
     *out = log;
     return 0;
+}
+
+static void wake_writer(struct log *log)
+{
+    if (!atomic_exchange(&log->woken, true))
+        uv_sem_post(&log->wake);
 }
 
 struct log_ring *log_ring(struct log *log)
@@ -189,7 +229,7 @@ void log_flush(struct log_ring *ring)
     if (!ring->unflushed)
         return;
     ring->unflushed = false;
-    uv_sem_post(&ring->log->wake);
+    wake_writer(ring->log);
 }
 
 void log_say(struct log_ring *ring, enum conf_log_level level, const char *message, const char *key,
@@ -208,13 +248,13 @@ void log_say(struct log_ring *ring, enum conf_log_level level, const char *messa
 void log_reopen(struct log *log)
 {
     atomic_store(&log->reopen, true);
-    uv_sem_post(&log->wake);
+    wake_writer(log);
 }
 
 void log_close(struct log *log)
 {
     atomic_store(&log->stop, true);
-    uv_sem_post(&log->wake);
+    wake_writer(log);
     uv_thread_join(&log->thread);
     uv_sem_destroy(&log->wake);
     close_target(log->fd);

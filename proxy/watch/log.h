@@ -42,7 +42,8 @@ void log_say(struct log_ring *ring, enum conf_log_level level, const char *messa
 /* The file is opened again before the next line, as log rotation wants it. Any thread. */
 void log_reopen(struct log *log);
 
-/* Writes what is in the rings, stops the thread, frees everything. Producers have ended. */
+/* Writes what is in the rings, stops the thread, frees everything. Producers have ended. A target that takes
+ * nothing for a second loses the rest. */
 void log_close(struct log *log);
 
 #endif
