@@ -53,6 +53,12 @@ static void pause_accepting(struct listener *listener, const char *why)
     worker_set_alarm(listener->worker, &listener->retry, now_ms + LISTENER_RETRY_MS);
 }
 
+static void rest(struct listener *listener, const char *why)
+{
+    pause_accepting(listener, why);
+    listener->rest_until_ms = worker_now_ms(listener->worker) + LISTENER_RETRY_MS;
+}
+
 /* One connection. False when there is none, or none can be taken now. */
 static bool accept_one(struct listener *listener)
 {
@@ -72,17 +78,23 @@ static bool accept_one(struct listener *listener)
         return false;
     }
     listener->paused = false;
-    if (session_open(listener->worker, listener->frontend, fd, &client) < 0) {
+    listener->worker->lacks = 0;
+    int error = session_open(listener->worker, listener->frontend, fd, &client);
+    if (error) {
         socket_abort(fd);
         give_place_back(listener);
-        pause_accepting(listener, "ENOMEM");
-        return false;
+    } else {
+        error = listener->worker->lacks;
     }
-    return true;
+    if (error)
+        rest(listener, uv_err_name(error));
+    return !error;
 }
 
 static void accept_some(struct listener *listener)
 {
+    if (worker_now_ms(listener->worker) < listener->rest_until_ms)
+        return; /* the alarm is set */
     for (int i = 0; i < ACCEPTS_PER_TURN; i++)
         if (!accept_one(listener))
             return;
@@ -104,7 +116,11 @@ static void on_task(struct task *task)
 
 static void on_retry(struct alarm *alarm)
 {
-    listener_resume((struct listener *)((char *)alarm - offsetof(struct listener, retry)));
+    struct listener *listener = (struct listener *)((char *)alarm - offsetof(struct listener, retry));
+    if (listener->registered)
+        listener_resume(listener);
+    else
+        listener_open(listener);
 }
 
 void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd)
@@ -117,10 +133,14 @@ void listener_init(struct listener *listener, struct worker *worker, struct fron
                                   .fd = fd};
 }
 
-int listener_open(struct listener *listener)
+void listener_open(struct listener *listener)
 {
     /* One unix listening socket is shared by all workers: wake one of them, not all. */
-    return poller_add(&listener->worker->poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
+    int error =
+        poller_add(&listener->worker->poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
+    listener->registered = !error;
+    if (error)
+        pause_accepting(listener, uv_err_name(error));
 }
 
 void listener_resume(struct listener *listener)

@@ -6,7 +6,8 @@
  * Limits are checked before a connection is accepted, so that one that can't be served waits in the kernel's
  * backlog and is not dropped: `max_connections`, the places that descriptors allow, and whatever accept4()
  * reports (EMFILE, ENFILE, ENOBUFS, ENOMEM). A listener that had to stop tries again when a session of its
- * worker ends and every LISTENER_RETRY_MS; in between it costs nothing. */
+ * worker ends and every LISTENER_RETRY_MS; in between it costs nothing. When an accepted connection could not be
+ * served for want of descriptors or memory, the others wait at least that long: they would fare no better. */
 
 #include "proxy/plane/worker.h"
 
@@ -19,14 +20,16 @@ struct listener {
     struct worker *worker;
     struct frontend *frontend;
     int fd;
-    bool paused;           /* had to stop */
-    uint64_t say_again_ms; /* not before */
+    bool registered;        /* with the poller */
+    bool paused;            /* had to stop */
+    uint64_t say_again_ms;  /* not before */
+    uint64_t rest_until_ms; /* accepts nothing before */
 };
 
 void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd);
 
-/* Starts accepting. 0 or a negative errno. */
-int listener_open(struct listener *listener);
+/* Starts accepting, later if the kernel can't watch the socket now (epoll_ctl(2): ENOMEM, ENOSPC). */
+void listener_open(struct listener *listener);
 
 /* Tries again if it had to stop. */
 void listener_resume(struct listener *listener);

@@ -280,6 +280,8 @@ static void refused(struct session *s, int error)
     say_refused(s, error);
     /* Another server helps against what this one did, not against what we lack. */
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
+    if (ours)
+        s->worker->lacks = error;
     enum pair_event event = ours ? PAIR_EVENT_ABORT : PAIR_EVENT_REFUSED;
     (void)step(s, (struct pair_input){.event = event, .reason = reason});
 }

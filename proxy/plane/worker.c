@@ -181,16 +181,14 @@ void worker_backend_ready(struct worker *worker)
     assert(worker->unresolved > 0);
     if (--worker->unresolved > 0 || worker->entered != WORKER_RUNNING)
         return;
-    for (size_t i = 0; i < worker->listener_count; i++) {
-        int error = listener_open(&worker->listeners[i]);
-        if (error)
-            log_say(worker->log, CONF_LOG_ERROR, "listen_failed", "error", uv_strerror(error));
-    }
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_open(&worker->listeners[i]);
 }
 
 static void thread_main(void *context)
 {
     struct worker *worker = context;
+    settle(worker); /* what worker_init() logged and set */
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     free_done(worker);
     plane_worker_stopped(worker->plane);

@@ -68,6 +68,7 @@ struct worker {
     struct backend *backends; /* as many as the configuration has, in its order */
     size_t unresolved;        /* backends that have not been resolved once: listening waits for them */
     uint64_t next_id;
+    int lacks; /* negative: what the last attempt to connect failed for on our side */
     struct counters counters;
     struct log_ring *log;
     struct netlink *netlink; /* NULL: the kernel has no sock_diag for us */

@@ -2,7 +2,7 @@
 
 #include "tests/unit/proxy.h"
 
-#include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* ---- unix paths --------------------------------------------------------------------------------------- */
@@ -140,6 +140,119 @@ static void a_start_that_fails_leaves_no_path_behind(void **state)
     assert_int_equal(rmdir(path.folder), 0);
 }
 
+/* ---- descriptors run out ------------------------------------------------------------------------------ */
+
+static uint64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void set_descriptors(rlim_t limit)
+{
+    struct rlimit set;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &set), 0);
+    set.rlim_cur = limit ? limit : set.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &set), 0);
+}
+
+/* Leaves room for just so many descriptors. */
+static void leave_descriptors(rlim_t count)
+{
+    int next = dup(0);
+    assert_true(next >= 0);
+    close(next);
+    set_descriptors((rlim_t)next + count);
+}
+
+/* The next free descriptor is above all others, so that a limit counts. */
+static size_t fill_holes(int *fds, size_t max)
+{
+    size_t count = 0;
+    int highest = fcntl(0, F_DUPFD_CLOEXEC, 0), at = highest;
+    for (int fd = 0; fd < 4096; fd++)
+        if (fcntl(fd, F_GETFD) >= 0 && fd > highest)
+            highest = fd;
+    fds[count++] = at;
+    while (at < highest && count < max) {
+        at = dup(0);
+        assert_true(at >= 0);
+        fds[count++] = at;
+    }
+    close(fds[--count]); /* the one above */
+    return count;
+}
+
+enum { WAITING = 20, HOLES = 256 };
+
+/* With one descriptor left a client can be accepted, but not connected on. The others wait in the backlog and do not
+ * all share its fate. */
+static void clients_that_can_not_be_served_wait(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    int clients[WAITING], holes[HOLES];
+    const struct conf_address *address;
+    (void)state;
+    proxy_start(proxy);
+    relay_one(proxy);
+    address = plane_address(proxy->plane, 0, 0);
+    for (int i = 0; i < WAITING; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(clients[i] >= 0);
+    }
+    size_t hole_count = fill_holes(holes, HOLES);
+    leave_descriptors(1);
+    uint64_t began_ms = clock_ms();
+    for (int i = 0; i < WAITING; i++)
+        assert_int_equal(connect(clients[i], (const struct sockaddr *)&address->address, address->length), 0);
+    while (proxy_ended(proxy, REASON_NO_DESCRIPTORS) == 0)
+        pause_ms(1);
+    set_descriptors(0);
+    uint64_t took_ms = clock_ms() - began_ms;
+    while (proxy_accepted(proxy) < WAITING + 1)
+        pause_ms(1);
+    uint64_t refused = proxy_ended(proxy, REASON_NO_DESCRIPTORS);
+    assert_true(refused <= 2 + took_ms / 50);
+    for (int i = 0; i < WAITING; i++)
+        close(clients[i]);
+    for (size_t i = 0; i < hole_count; i++)
+        close(holes[i]);
+    for (uint64_t i = 0; i < WAITING - refused; i++)
+        close(proxy_origin(proxy));
+    proxy_wait_ended(proxy, REASON_COUNT, WAITING + 1);
+    relay_one(proxy);
+    end_proxy(proxy);
+}
+
+/* accept4(2) itself can't: nobody is lost at all. */
+static void clients_that_can_not_be_accepted_wait(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    int fds[2], holes[HOLES];
+    const struct conf_address *address;
+    (void)state;
+    proxy_start(proxy);
+    relay_one(proxy);
+    address = plane_address(proxy->plane, 0, 0);
+    fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    size_t hole_count = fill_holes(holes, HOLES);
+    leave_descriptors(0);
+    assert_int_equal(connect(fds[0], (const struct sockaddr *)&address->address, address->length), 0);
+    send_text(fds[0], "patience", 0);
+    pause_ms(300); /* gives it the time to do wrong; nothing depends on it */
+    assert_int_equal(proxy_accepted(proxy), 1);
+    set_descriptors(0);
+    fds[1] = proxy_origin(proxy);
+    receive_text(fds[1], "patience");
+    for (size_t i = 0; i < hole_count; i++)
+        close(holes[i]);
+    close(fds[0]);
+    close(fds[1]);
+    proxy_wait_ended(proxy, REASON_CLOSED, 2);
+    end_proxy(proxy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +260,8 @@ int main(void)
         cmocka_unit_test(a_path_that_a_successor_took_over_stays_his),
         cmocka_unit_test(a_stale_path_is_replaced_and_a_living_one_is_not),
         cmocka_unit_test(a_start_that_fails_leaves_no_path_behind),
+        cmocka_unit_test(clients_that_can_not_be_served_wait),
+        cmocka_unit_test(clients_that_can_not_be_accepted_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
