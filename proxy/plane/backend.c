@@ -261,7 +261,7 @@ static size_t choose(struct backend *backend, const union socket_address *client
     case CONF_BALANCE_SOURCE:
         return source_hash(client) % count;
     }
-    assert(!"a balance of the table");
+    assert(false && "a balance of the table");
     return index;
 }
 

@@ -159,9 +159,9 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     return taken == n ? RELAY_MORE : hold(relay, tools->scratch + taken, (size_t)(n - taken));
 }
 
-/* Nothing came out of a splice. What that means is for recv(2) to say: at urgent data a splice answers as though
- * the source were empty, or even at its end (net/ipv4/tcp.c, tcp_read_sock). An error of the socket is told once
- * and must be kept; one for lack of memory is not the socket's. */
+/* Nothing came out of a splice. What that means is for recv(2) to say: at urgent data a splice answers as
+ * though the source were empty, or even at its end (net/ipv4/tcp.c, tcp_read_sock). An error of the socket
+ * is told once and must be kept; one for lack of memory is not the socket's. */
 static void splice_failed(struct relay *relay, struct relay_tools *tools, struct relay_leg *source, ssize_t n)
 {
     if (n < 0 && !is_transient(errno) && errno != ENOMEM && errno != EINVAL)

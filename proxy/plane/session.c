@@ -415,8 +415,8 @@ static void run(struct session *s)
     } while (again);
 }
 
-/* Whether a leg that hung up did so by no FIN: a TCP socket does when both FINs are through, and ours is not out. A
- * splice(2) whose first part went well takes the error off the socket and does not tell. */
+/* Whether a leg that hung up did so by no FIN: a TCP socket does when both FINs are through, and ours is
+ * not out. A splice(2) whose first part went well takes the error off the socket and does not tell. */
 static bool is_dead(const struct session *s, enum leg leg)
 {
     sa_family_t family = leg == LEG_CLIENT ? s->client.family : s->target->address.address.ss_family;

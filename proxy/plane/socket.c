@@ -70,9 +70,9 @@ static int close_with(int fd, int error)
     return error;
 }
 
-/* The file of a listener that died is in the way of the next one; that of a living one is not ours to remove. A
- * datagram socket can't connect to a stream, but learns whether anybody holds it: ECONNREFUSED or EPROTOTYPE
- * (net/unix/af_unix.c, unix_find_bsd). The living one gets no connection that nobody uses. */
+/* The file of a listener that died is in the way of the next one; that of a living one is not ours to
+ * remove. A datagram socket can't connect to a stream, but learns whether anybody holds it: ECONNREFUSED
+ * or EPROTOTYPE (net/unix/af_unix.c, unix_find_bsd). The living one gets no connection that nobody uses. */
 static void remove_stale(const struct conf_address *address)
 {
     struct stat status;

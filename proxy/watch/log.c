@@ -19,7 +19,8 @@ enum { RINGS_MAX = 1032 }; /* the 1024 workers that a configuration may ask for,
 /* The writer collects for this long before it writes: under load one write carries many lines. */
 enum { COLLECT_MS = 20 };
 
-/* How long log_close() waits for a target that takes nothing, and how often the writer looks whether it is to. */
+/* How long log_close() waits for a target that takes nothing, and how often the writer looks whether it is
+ * to. */
 enum { LAST_WORDS_MS = 1000, LOOK_MS = 250 };
 
 /* Positions count up for ever and are taken modulo RING_SIZE; head - tail bytes are in use. */
@@ -72,8 +73,8 @@ static bool is_regular(int fd)
     return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* Waits until the target takes PIPE_BUF bytes without blocking (pipe(7)). False: it does not, and the log is to
- * be closed; a full pipe or a stopped terminal must not keep a process from ending. */
+/* Waits until the target takes PIPE_BUF bytes without blocking (pipe(7)). False: it does not, and the log
+ * is to be closed; a full pipe or a stopped terminal must not keep a process from ending. */
 static bool wait_writable(struct log *log)
 {
     struct pollfd target = {.fd = log->fd, .events = POLLOUT};

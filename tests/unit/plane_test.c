@@ -186,8 +186,8 @@ static size_t fill_holes(int *fds, size_t max)
 
 enum { WAITING = 20, HOLES = 256 };
 
-/* With one descriptor left a client can be accepted, but not connected on. The others wait in the backlog and do not
- * all share its fate. */
+/* With one descriptor left a client can be accepted, but not connected on. The others wait in the backlog
+ * and do not all share its fate. */
 static void clients_that_can_not_be_served_wait(void **state)
 {
     struct proxy *proxy = new_proxy();

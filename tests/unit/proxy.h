@@ -1,8 +1,8 @@
 #ifndef TESTS_UNIT_PROXY_H
 #define TESTS_UNIT_PROXY_H
 
-/* A data plane within the test's process, between its own clients and its own backend, made from a configuration
- * written by hand: one frontend, one backend. */
+/* A data plane within the test's process, between its own clients and its own backend, made from a
+ * configuration written by hand: one frontend, one backend. */
 
 #include "tests/unit/cmocka.h"
 
@@ -40,7 +40,8 @@ static inline struct conf_address conf_address_of_path(const char *path)
     return address;
 }
 
-/* Everything as by default, one worker, an origin that listens; change what the test needs, then proxy_start(). */
+/* Everything as by default, one worker, an origin that listens; change what the test needs, then
+ * proxy_start(). */
 static inline void proxy_prepare(struct proxy *proxy)
 {
     static char name[] = "main", log_target[] = "/dev/null", text[] = "127.0.0.1:0";

@@ -133,7 +133,8 @@ static int find_leg(int peer)
     return found;
 }
 
-/* As pidfd_getfd(2) or a fork leaves it: closing ours neither closes the connection nor takes it out of an epoll set. */
+/* As pidfd_getfd(2) or a fork leaves it: closing ours neither closes the connection nor takes it out of an
+ * epoll set. */
 static void a_leg_that_somebody_else_holds_too_troubles_nobody(void **state)
 {
     int fds[2], copies[2];
@@ -181,8 +182,9 @@ static void back_up(int fd)
     }
 }
 
-/* RFC 9112, 9.6: RST in answer to an upload can take the answer out of the client's hands, so the rest of the upload
- * is read and thrown away. It may all lie there already when the backend goes; then no event tells of it. */
+/* RFC 9112, 9.6: RST in answer to an upload can take the answer out of the client's hands, so the rest of
+ * the upload is read and thrown away. It may all lie there already when the backend goes; then no event
+ * tells of it. */
 static void a_client_with_an_upload_under_way_is_drained_when_its_answer_was_whole(void **state)
 {
     int fds[2];

@@ -68,7 +68,7 @@ static void addresses_have_texts(void **state)
 static void connect_through(struct conf_address *address, const struct conf_tcp *tcp, int fds[2],
                             union socket_address *peer)
 {
-    int listener = socket_listen(address, tcp, false);
+    int listener = socket_listen(address, tcp, SOCKET_ALONE);
     assert_true(listener >= 0);
     if (address->address.ss_family != AF_UNIX)
         assert_int_equal(socket_bound(listener, address), 0);
@@ -130,7 +130,7 @@ static void an_ipv6_listener_leaves_ipv4_alone(void **state)
 {
     struct conf_address address = loopback6();
     (void)state;
-    int fd = socket_listen(&address, &defaults, false);
+    int fd = socket_listen(&address, &defaults, SOCKET_ALONE);
     if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)
         skip(); /* no IPv6 here */
     assert_true(fd >= 0);
@@ -144,11 +144,12 @@ static void a_port_is_shared_only_if_asked(void **state)
 {
     struct conf_address address = loopback(0);
     (void)state;
-    int first = socket_listen(&address, &defaults, true);
+    int first = socket_listen(&address, &defaults, SOCKET_FIRST);
     assert_int_equal(socket_bound(first, &address), 0);
-    int second = socket_listen(&address, &defaults, true);
+    int second = socket_listen(&address, &defaults, SOCKET_BESIDE);
     assert_true(first >= 0 && second >= 0);
-    assert_int_equal(socket_listen(&address, &defaults, false), -EADDRINUSE);
+    assert_int_equal(socket_listen(&address, &defaults, SOCKET_ALONE), -EADDRINUSE);
+    assert_int_equal(socket_listen(&address, &defaults, SOCKET_FIRST), -EADDRINUSE);
     close(first);
     close(second);
 }
@@ -158,11 +159,11 @@ static void errors_of_the_system_are_passed_on(void **state)
     struct conf_address nowhere = loopback(0), path = path_address("/nonexistent/socket"), odd = {0};
     ((struct sockaddr_in *)&nowhere.address)->sin_addr.s_addr = inet_addr("192.0.2.1");
     (void)state;
-    assert_int_equal(socket_listen(&nowhere, &defaults, false), -EADDRNOTAVAIL);
-    assert_int_equal(socket_listen(&path, &defaults, false), -ENOENT);
+    assert_int_equal(socket_listen(&nowhere, &defaults, SOCKET_ALONE), -EADDRNOTAVAIL);
+    assert_int_equal(socket_listen(&path, &defaults, SOCKET_ALONE), -ENOENT);
     assert_int_equal(socket_connect(&path, &defaults), -ENOENT);
     odd.address.ss_family = 99;
-    assert_int_equal(socket_listen(&odd, &defaults, false), -EAFNOSUPPORT);
+    assert_int_equal(socket_listen(&odd, &defaults, SOCKET_ALONE), -EAFNOSUPPORT);
     assert_int_equal(socket_connect(&odd, &defaults), -EAFNOSUPPORT);
     assert_int_equal(socket_error(-1), -EBADF);
     assert_int_equal(socket_bound(-1, &odd), -EBADF);
@@ -259,7 +260,7 @@ static void a_unix_socket_works_like_any_other(void **state)
     /* What is no socket is left alone. */
     int file = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     close(file);
-    assert_int_equal(socket_listen(&address, &defaults, false), -EADDRINUSE);
+    assert_int_equal(socket_listen(&address, &defaults, SOCKET_ALONE), -EADDRINUSE);
     assert_int_equal(unlink(name), 0);
     assert_int_equal(rmdir(folder), 0);
 }
@@ -274,7 +275,7 @@ static void a_path_whose_owner_does_not_listen_yet_is_not_taken(void **state)
     struct conf_address address = path_address(name);
     int owner = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(owner, (struct sockaddr *)&address.address, address.length), 0);
-    assert_int_equal(socket_listen(&address, &defaults, false), -EADDRINUSE);
+    assert_int_equal(socket_listen(&address, &defaults, SOCKET_ALONE), -EADDRINUSE);
     close(owner);
     assert_int_equal(unlink(name), 0);
     assert_int_equal(rmdir(folder), 0);

@@ -1,8 +1,8 @@
 #ifndef TESTS_UNIT_SOCKETS_H
 #define TESTS_UNIT_SOCKETS_H
 
-/* Socket pairs for tests, and waiting for what the kernel says instead of sleeping. Every wait is bounded, and a
- * test that runs into the bound fails. */
+/* Socket pairs for tests, and waiting for what the kernel says instead of sleeping. Every wait is bounded,
+ * and a test that runs into the bound fails. */
 
 #include "tests/unit/cmocka.h"
 
