@@ -13,6 +13,11 @@
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)
 
+/* How often in a write_stall deadline a half that holds bytes is looked at. What tells when the last one was taken
+ * is the kernel's last acknowledgement, and a peer that takes none acknowledges window probes: each look but the
+ * first finds out whether bytes were acknowledged. */
+#define STALL_LOOKS 8
+
 static uint64_t max_of(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -131,8 +136,10 @@ static pair_actions end(struct pair *pair, enum reason reason, uint64_t now_ms)
         actions |= leg_done(pair, leg) ? leg_down(pair, leg, LEG_END_FIN, PAIR_DO_CLOSE)
                                        : leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
     }
-    if (pair->phase == PAIR_CONNECTING) /* the attempt under way, if any, is given up */
-        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
+    /* The attempt under way, if any, is given up. Where it had just succeeded, a FIN would look like a client
+     * that had nothing to say. */
+    if (pair->phase == PAIR_CONNECTING)
+        actions |= do_leg(PAIR_DO_RST, LEG_BACKEND);
     pair->reason = (uint8_t)reason;
     set_phase(pair, PAIR_ENDED, now_ms);
     return actions;
@@ -385,6 +392,10 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
         next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
     if (pair->phase == PAIR_RESETTING || spares(pair, now_ms))
         next = min_of(next, now_ms + RECHECK_MS);
+    if (due_ms(pair, DEADLINE_WRITE_STALL) != DEADLINE_OFF) {
+        uint64_t look_ms = pair->deadlines->after_ms[DEADLINE_WRITE_STALL] / STALL_LOOKS;
+        next = min_of(next, now_ms + max_of(look_ms, RECHECK_MS));
+    }
     return next;
 }
 
