@@ -7,8 +7,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* So many full reads in a row make a half bulk; a splice that moves less than a full read ends that. */
-enum { BULK_READS = 4 };
+/* When a half is bulk. Each read of BULK_READ and more adds to its weight, each smaller one takes away, so that
+ * neither the gaps of a bulk flow nor the fast small messages of another protocol change how it is relayed. */
+enum {
+    BULK_READ = 1 << 14,
+    BULK_WEIGHT = 4, /* spliced from here on */
+    BULK_WEIGHT_MAX = 8,
+};
 
 bool relay_holds(const struct relay *relay)
 {
@@ -19,7 +24,14 @@ static void release_pipe(struct relay *relay, struct relay_tools *tools)
 {
     pipe_return(&tools->pipes, relay->pipe);
     relay->pipe = NULL;
-    relay->full_reads = 0;
+}
+
+static void weigh(struct relay *relay, size_t size)
+{
+    if (size < BULK_READ)
+        relay->weight -= relay->weight > 0;
+    else
+        relay->weight += relay->weight < BULK_WEIGHT_MAX;
 }
 
 void relay_free(struct relay *relay, struct relay_tools *tools)
@@ -149,8 +161,7 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     enum relay_event event = after_read(source, n, RELAY_SCRATCH);
     if (event != RELAY_MORE || n <= 0)
         return event;
-    relay->full_reads = n == RELAY_SCRATCH ? relay->full_reads + 1 : 0;
-
+    weigh(relay, (size_t)n);
     ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, MSG_NOSIGNAL);
     taken = after_write(sink, taken, (size_t)n);
     if (taken < 0)
@@ -159,33 +170,27 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     return taken == n ? RELAY_MORE : hold(relay, tools->scratch + taken, (size_t)(n - taken));
 }
 
-/* Nothing came out of a splice. What that means is for recv(2) to say: at urgent data a splice answers as
- * though the source were empty, or even at its end (net/ipv4/tcp.c, tcp_read_sock). An error of the socket
- * is told once and must be kept; one for lack of memory is not the socket's. */
-static void splice_failed(struct relay *relay, struct relay_tools *tools, struct relay_leg *source, ssize_t n)
-{
-    if (n < 0 && !is_transient(errno) && errno != ENOMEM && errno != EINVAL)
-        leg_broke(source, errno);
-    release_pipe(relay, tools);
-}
-
-/* One fill of the pipe and its way out. RELAY_MORE when both went well, or when it is to be copied again. */
+/* One fill of the pipe and its way out. RELAY_MORE when both went well.
+ *
+ * Whether a source is empty, or at its end, only recv(2) can say: at urgent data a splice answers as though it were
+ * either (net/ipv4/tcp.c, tcp_read_sock). An error of the socket is told once and must be kept; one for lack of
+ * memory is not the socket's. */
 static enum relay_event spliced(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                                 struct relay_leg *sink, uint64_t *moved)
 {
     struct pipe *pipe = relay->pipe;
     ssize_t n = splice(source->fd, NULL, pipe->write_fd, NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n <= 0) {
-        splice_failed(relay, tools, source, n);
-        return RELAY_MORE;
+        if (n < 0 && !is_transient(errno) && errno != ENOMEM && errno != EINVAL)
+            leg_broke(source, errno);
+        return copy(relay, tools, source, sink, moved);
     }
+    weigh(relay, (size_t)n);
     pipe->bytes = (size_t)n;
     enum relay_event event = flush_pipe(relay, sink, moved);
-    if (event != RELAY_DRAINED)
-        return event == RELAY_BLOCKED ? RELAY_HELD : event;
-    if (n < RELAY_SCRATCH)
-        release_pipe(relay, tools);
-    return RELAY_MORE;
+    if (event == RELAY_SINK_GONE)
+        return event;
+    return event == RELAY_BLOCKED ? RELAY_HELD : RELAY_MORE;
 }
 
 static enum relay_event flush(struct relay *relay, struct relay_leg *sink, uint64_t *moved)
@@ -195,31 +200,46 @@ static enum relay_event flush(struct relay *relay, struct relay_leg *sink, uint6
     return relay->held ? flush_held(relay, sink, moved) : flush_pipe(relay, sink, moved);
 }
 
-/* A worker that has no pipe to lend now is asked again only after as many reads as made the half bulk. */
-static void become_bulk(struct relay *relay, struct relay_tools *tools)
+/* Lends the half a pipe while it is bulk. A worker that has none to lend now is asked again only after as many
+ * reads as make a half bulk. */
+static void choose_way(struct relay *relay, struct relay_tools *tools)
 {
+    if (relay->pipe && relay->weight < BULK_WEIGHT)
+        release_pipe(relay, tools);
+    if (relay->pipe || relay->weight < BULK_WEIGHT)
+        return;
     relay->pipe = pipe_borrow(&tools->pipes);
     if (!relay->pipe)
-        relay->full_reads = 0;
+        relay->weight = 0;
 }
 
-enum relay_event relay_work(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
-                            struct relay_leg *sink, bool source_open, bool discarding, uint64_t *budget,
-                            uint64_t *moved)
+static enum relay_event move(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                             struct relay_leg *sink, uint64_t budget, uint64_t *moved)
 {
-    if (discarding)
-        return source_open && source->fd >= 0 ? discard(tools, source, budget) : RELAY_BLOCKED;
-    if (relay_holds(relay))
-        return flush(relay, sink, moved);
-    while (source_open && source->readable && sink->writable && !sink->broken) {
-        if (*moved >= *budget)
+    while (source->readable && sink->writable && !sink->broken) {
+        if (*moved >= budget)
             return RELAY_MORE;
-        if (!relay->pipe && relay->full_reads >= BULK_READS)
-            become_bulk(relay, tools);
+        choose_way(relay, tools);
         enum relay_event event = relay->pipe ? spliced(relay, tools, source, sink, moved)
                                              : copy(relay, tools, source, sink, moved);
         if (event != RELAY_MORE)
             return event;
     }
     return RELAY_BLOCKED;
+}
+
+enum relay_event relay_work(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
+                            struct relay_leg *sink, bool source_open, bool discarding, uint64_t *budget,
+                            uint64_t *moved)
+{
+    enum relay_event event = RELAY_BLOCKED;
+    if (discarding)
+        return source_open && source->fd >= 0 ? discard(tools, source, budget) : RELAY_BLOCKED;
+    if (relay_holds(relay))
+        event = flush(relay, sink, moved);
+    else if (source_open)
+        event = move(relay, tools, source, sink, *budget, moved);
+    if (relay->pipe && relay->pipe->bytes == 0)
+        release_pipe(relay, tools);
+    return event;
 }

@@ -6,9 +6,9 @@
  *
  * Bytes are read into the worker's scratch buffer and written to the sink at once. What the sink does not
  * take is held, in a buffer of just that size, and nothing more is read until it has gone: a half never holds
- * more than RELAY_SCRATCH bytes, or a pipe's worth when it is spliced. A half that keeps filling the scratch
- * buffer is bulk and is spliced through a pipe of the worker's pool while that lasts. An idle half owns
- * nothing.
+ * more than RELAY_SCRATCH bytes, or a pipe's worth when it is spliced. A half with large reads is bulk:
+ * it is spliced, through a pipe that the worker's pool lends it for one run or for as long as it holds bytes.
+ * An idle half owns nothing.
  *
  * A relay belongs to a session; its worker's thread only. */
 
@@ -40,8 +40,8 @@ struct relay_leg {
 struct relay {
     char *held;
     uint32_t held_offset, held_size; /* bytes [offset, size) of `held` */
-    uint32_t full_reads;             /* in a row that filled the scratch buffer */
-    struct pipe *pipe;               /* while spliced */
+    uint32_t weight;                 /* how bulky it has been lately */
+    struct pipe *pipe;               /* lent while a bulk half moves, or holds bytes */
 };
 
 enum relay_event {
