@@ -276,6 +276,12 @@ SHAPES = {
 }
 
 
+def program(text):
+    if not os.access(text, os.X_OK):
+        raise argparse.ArgumentTypeError(f"there is no program {text}")
+    return pathlib.Path(text).resolve()
+
+
 def contestants(arguments):
     found = [
         Contestant("haproxy", "haproxy -db -f {config}", HAPROXY),
@@ -363,8 +369,8 @@ def missed_targets(table):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lastack", type=pathlib.Path, help="path of the binary")
-    parser.add_argument("--shape", type=pathlib.Path, help="path of the experiment's binary")
+    parser.add_argument("--lastack", type=program, help="path of the binary")
+    parser.add_argument("--shape", type=program, help="path of the experiment's binary")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND",
                         help="another proxy, run in the foreground; {port} is where it listens and {backend} "
                              "the backend's port, both on 127.0.0.1")

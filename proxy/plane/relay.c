@@ -7,8 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* When a half is bulk. Each read of BULK_READ and more adds to its weight, each smaller one takes away, so that
- * neither the gaps of a bulk flow nor the fast small messages of another protocol change how it is relayed. */
+/* When a half is bulk. Each read of BULK_READ and more adds to its weight, each smaller one takes away, so
+ * that neither the gaps of a bulk flow nor the fast small messages of another protocol change how it is
+ * relayed. */
 enum {
     BULK_READ = 1 << 14,
     BULK_WEIGHT = 4, /* spliced from here on */
@@ -200,8 +201,8 @@ static enum relay_event flush(struct relay *relay, struct relay_leg *sink, uint6
     return relay->held ? flush_held(relay, sink, moved) : flush_pipe(relay, sink, moved);
 }
 
-/* Lends the half a pipe while it is bulk. A worker that has none to lend now is asked again only after as many
- * reads as make a half bulk. */
+/* Lends the half a pipe while it is bulk. A worker that has none to lend now is asked again only after as
+ * many reads as make a half bulk. */
 static void choose_way(struct relay *relay, struct relay_tools *tools)
 {
     if (relay->pipe && relay->weight < BULK_WEIGHT)

@@ -154,8 +154,10 @@ static void perform(struct session *s, pair_actions actions)
                 find_peer(s);
             leg_close(s, leg, true);
         }
+        /* An attempt that is given up may just have succeeded: a FIN would look like a client with nothing to
+         * say. */
         if (closes)
-            leg_close(s, leg, false);
+            leg_close(s, leg, leg == LEG_BACKEND && s->pair.opened_ms == 0);
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
             socket_probe(leg_of(s, leg)->fd);
     }

@@ -13,9 +13,9 @@
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)
 
-/* How often in a write_stall deadline a half that holds bytes is looked at. What tells when the last one was taken
- * is the kernel's last acknowledgement, and a peer that takes none acknowledges window probes: each look but the
- * first finds out whether bytes were acknowledged. */
+/* How often in a write_stall deadline a half that holds bytes is looked at. When the last of them was taken is
+ * known from the kernel's last acknowledgement, but a peer that takes none acknowledges window probes: only
+ * two looks tell whether bytes were acknowledged in between. */
 #define STALL_LOOKS 8
 
 static uint64_t max_of(uint64_t a, uint64_t b)
@@ -136,10 +136,8 @@ static pair_actions end(struct pair *pair, enum reason reason, uint64_t now_ms)
         actions |= leg_done(pair, leg) ? leg_down(pair, leg, LEG_END_FIN, PAIR_DO_CLOSE)
                                        : leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
     }
-    /* The attempt under way, if any, is given up. Where it had just succeeded, a FIN would look like a client
-     * that had nothing to say. */
-    if (pair->phase == PAIR_CONNECTING)
-        actions |= do_leg(PAIR_DO_RST, LEG_BACKEND);
+    if (pair->phase == PAIR_CONNECTING) /* the attempt under way, if any, is given up */
+        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
     pair->reason = (uint8_t)reason;
     set_phase(pair, PAIR_ENDED, now_ms);
     return actions;
