@@ -1,6 +1,7 @@
 #include "proxy/command/survey.h"
 
 #include "reaper/error.h"
+#include "reaper/kernel/look.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,51 +63,14 @@ void survey_close(struct survey *survey)
     free(survey->held);
 }
 
-/* The filter lets rows pass in which either port is wanted, for the sake of peers on this host; a leak itself
- * is wanted by its local port only. */
-static int row_take(void *context, const struct diag_row *row)
-{
-    struct survey *survey = context;
-    if (survey->ports->count && row->state == survey->now.state &&
-        !argument_has_port(survey->ports, row->id.local.port))
-        return 0;
-    return triage_add(&survey->now, row);
-}
-
-static void dump_restart(void *context)
-{
-    struct survey *survey = context;
-    triage_restart(&survey->now);
-}
-
-/* Two dumps: the leaks with their tcp_info, which costs the kernel a lock and much copying for each row, and what
- * explains them without. */
-static int rows_dump(struct survey *survey)
-{
-    struct diag_filter filter = {.states = triage_leak_states(&survey->now),
-                                 .side = DIAG_EITHER,
-                                 .ports = survey->ports->port,
-                                 .port_count = survey->ports->count,
-                                 .want_info = true};
-    struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = survey};
-    int error = netlink_dump(survey->netlink, &filter, &sink);
-    if (error)
-        return error;
-    filter.states = survey->brief ? DIAG_STATE_BIT(DIAG_LISTEN) : triage_context_states(&survey->now);
-    filter.want_info = false;
-    sink.restart = NULL; /* would drop the leaks; a listener or a peer that comes twice does no harm */
-    return netlink_dump(survey->netlink, &filter, &sink);
-}
-
 int survey_dump(struct survey *survey)
 {
     const struct triage recycled = survey->before;
     survey->before = survey->now;
     survey->now = recycled;
-    triage_restart(&survey->now);
     free(survey->held);
     survey->held = NULL;
-    int error = rows_dump(survey);
+    int error = look(survey->netlink, &survey->now, survey->ports->port, survey->ports->count, !survey->brief);
     if (error == -ENOENT)
         return failed(survey, "this kernel can't list TCP sockets (CONFIG_INET_TCP_DIAG)", error);
     if (error)

@@ -187,9 +187,10 @@ static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
  * ends the session whatever they have. */
 static bool wants_sample(const struct session *s, const struct pair_input *input)
 {
+    const struct half_track *other = &s->pair.half[half_other(input->half)];
     switch (input->event) {
     case PAIR_EVENT_FIN:
-        return !s->pair.half[half_other(input->half)].fin_in;
+        return !(other->fin_in && other->fin_out);
     case PAIR_EVENT_DRAINED:
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
