@@ -184,12 +184,13 @@ static void reference_allowed(const struct option_row *row, char *allowed, size_
 
 /* Lists. */
 
+static const char too_many[] = "1024 at most";
+
 static int append_listen(const struct option_row *row, void *slot, const char *text, const char **why)
 {
-    (void)row;
     struct conf_frontend *frontend = slot;
     struct conf_listen listen;
-    *why = value_listen(text, &listen.address);
+    *why = frontend->listen_count < row->max ? value_listen(text, &listen.address) : too_many;
     if (*why)
         return ERROR_CONFIG;
     char normalised[VALUE_ADDRESS_TEXT];
@@ -232,10 +233,9 @@ static int copy_server(const struct value_server *value, struct conf_server *ser
 
 static int append_server(const struct option_row *row, void *slot, const char *text, const char **why)
 {
-    (void)row;
     struct conf_backend *backend = slot;
     struct value_server value;
-    *why = value_server(text, &value);
+    *why = backend->server_count < row->max ? value_server(text, &value) : too_many;
     if (*why)
         return ERROR_CONFIG;
     size_t count = backend->server_count;

@@ -35,6 +35,9 @@ static const char *const log_levels[] = {
 };
 static const char *const actions[] = {[CLOSE_FIN] = "fin", [CLOSE_RST] = "rst", NULL};
 
+/* More is a mistake, or somebody who wants to see what happens. */
+enum { LIST_MAX = 1024 };
+
 #define NOT_A_DEADLINE .deadline = DEADLINE_COUNT
 #define OFF_IS_NEVER .word = "off", .word_value = DEADLINE_OFF
 #define OFF_IS_NONE .word = "off", .word_value = 0
@@ -85,7 +88,7 @@ static const struct option_row rate_row = {
     .offset = offsetof(struct deadlines, half_close_rate),
     NOT_A_DEADLINE,
     .flag = "half-close-rate",
-    .help = "Less than this over half_close counts as no progress; off: any byte is progress",
+    .help = "Slower than this is no progress for half_close; off: any byte is progress",
 };
 
 static const struct option_row verify_row = {
@@ -102,7 +105,7 @@ static const struct option_row verify_row = {
         "to have closed; extend: wait on, up to half_close_max, while both answer",
 };
 
-#define HOUR_MS (3600 * 1000)
+#define HOUR_MS (UINT64_C(3600) * 1000)
 
 /* TCP_KEEPIDLE takes 1 to 32767 whole seconds (MAX_TCP_KEEPIDLE in include/net/tcp.h), TCP_USER_TIMEOUT what
  * fits an int of milliseconds (tcp(7)): the maxima are the largest round ones. */
@@ -127,7 +130,7 @@ static const struct option_row verify_row = {
          .help = "Idle time after which the kernel probes " legs " (SO_KEEPALIVE)"},                         \
     {                                                                                                        \
         .path = list ".tcp.user_timeout", .scope = (scope_), .type = OPTION_DURATION, .fallback = "off",     \
-        .min = 1, .max = 24 * 24 * HOUR_MS, OFF_IS_NEVER, .offset = offsetof(type_, tcp.user_timeout_ms),    \
+        .min = 1, .max = HOUR_MS * 24 * 24, OFF_IS_NEVER, .offset = offsetof(type_, tcp.user_timeout_ms),    \
         NOT_A_DEADLINE, .help = "How long " legs " may leave bytes unacknowledged (TCP_USER_TIMEOUT)"        \
     }
 
@@ -141,6 +144,7 @@ static const struct option_row side_rows[] = {
     {.path = "frontends[].listen",
      .scope = SCOPE_FRONTEND,
      .type = OPTION_LISTEN,
+     .max = LIST_MAX,
      NOT_A_DEADLINE,
      .flag = "listen",
      .help = "Where clients connect: HOST:PORT, [HOST]:PORT or unix:/PATH; a list"},
@@ -165,7 +169,7 @@ static const struct option_row side_rows[] = {
      .type = OPTION_COUNT,
      .fallback = "off",
      .min = 1,
-     .max = 10 * 1000 * 1000,
+     .max = UINT64_C(10) * 1000 * 1000,
      OFF_IS_NONE,
      .offset = offsetof(struct conf_frontend, max_connections),
      NOT_A_DEADLINE,
@@ -188,6 +192,7 @@ static const struct option_row side_rows[] = {
     {.path = "backends[].servers",
      .scope = SCOPE_BACKEND,
      .type = OPTION_SERVERS,
+     .max = LIST_MAX,
      NOT_A_DEADLINE,
      .flag = "backend",
      .help = "Where the service is: HOST:PORT, NAME:PORT or unix:/PATH; a list"},
@@ -253,7 +258,8 @@ static void deadline_option(enum deadline_id id, struct option_row *row)
     snprintf(path, OPTION_PATH, "%s%s", top ? "" : "deadlines.", deadline->name);
     snprintf(flag, OPTION_PATH, "%s", deadline->name);
     for (char *at = flag; *at; at++)
-        *at = *at == '_' ? '-' : *at;
+        if (*at == '_')
+            *at = '-';
     snprintf(fallback, VALUE_NUMBER_TEXT, "off");
     if (deadline->default_ms != DEADLINE_OFF)
         value_duration_text(deadline->default_ms, fallback);

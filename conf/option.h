@@ -39,7 +39,7 @@ struct option_row {
     enum option_scope scope;
     enum option_type type;
     const char *fallback;      /* the default as one would write it; NULL: has to be given */
-    uint64_t min, max;         /* of numbers */
+    uint64_t min, max;         /* of numbers; of lists, how many elements there may be */
     uint64_t step;             /* the number is a multiple of it; 0: any */
     const char *word;          /* allowed instead of a number: "off", "auto"; NULL: none */
     uint64_t word_value;       /* what that stands for */

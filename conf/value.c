@@ -16,7 +16,12 @@ struct unit {
 
 /* Of two units for one factor, the text functions print the first. */
 static const struct unit duration_units[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}, {"d", 24 * 3600 * 1000}, {NULL, 0},
+    {"ms", 1},
+    {"s", 1000},
+    {"m", UINT64_C(60) * 1000},
+    {"h", UINT64_C(3600) * 1000},
+    {"d", UINT64_C(24) * 3600 * 1000},
+    {NULL, 0},
 };
 static const struct unit size_units[] = {
     {"B", 1},
@@ -25,8 +30,8 @@ static const struct unit size_units[] = {
     {"GiB", UINT64_C(1) << 30},
     {"kB", 1000},
     {"KB", 1000},
-    {"MB", 1000 * 1000},
-    {"GB", 1000 * 1000 * 1000},
+    {"MB", UINT64_C(1000) * 1000},
+    {"GB", UINT64_C(1000) * 1000 * 1000},
     {NULL, 0},
 };
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <libfyaml.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,9 +57,11 @@ static const char *screen_step(struct screen *screen, unsigned char first)
     return NULL;
 }
 
-static int screen_bytes(const char *name, const char *bytes, size_t size, struct findings *findings)
+/* Leaves the place behind the last byte in *screen. */
+static int screen_bytes(const char *name, const char *bytes, size_t size, struct screen *screen,
+                        struct findings *findings)
 {
-    struct screen screen = {.line = 1, .column = 1, .blank = true};
+    *screen = (struct screen){.line = 1, .column = 1, .blank = true};
     const unsigned char *at = (const unsigned char *)bytes;
     const unsigned char *end = at + size;
     if (size > YAML_SIZE_MAX) {
@@ -67,16 +70,16 @@ static int screen_bytes(const char *name, const char *bytes, size_t size, struct
     }
     while (at < end) {
         size_t length = text_length(at, end);
-        const char *why = length == 0 ? "" : screen_step(&screen, *at);
+        const char *why = length == 0 ? "" : screen_step(screen, *at);
         if (length == 0)
-            finding_error(findings, name, screen.line, screen.column,
+            finding_error(findings, name, screen->line, screen->column,
                           "found the byte 0x%02x; allowed: text in UTF-8 without control characters", *at);
         else if (why)
-            finding_error(findings, name, screen.line, screen.column, "%s", why);
+            finding_error(findings, name, screen->line, screen->column, "%s", why);
         if (why)
             return ERROR_CONFIG;
         at += length;
-        screen.column++;
+        screen->column++;
     }
     return 0;
 }
@@ -93,6 +96,7 @@ struct builder {
     unsigned key_line, key_column; /* of the last key */
     unsigned line, column;         /* of the last event that had a place */
     unsigned documents;
+    unsigned end_line, end_column; /* behind the last byte; libfyaml can point beyond it */
 };
 
 static int refuse(const struct builder *builder, const char *why)
@@ -105,6 +109,13 @@ static int refuse_memory(const struct builder *builder)
 {
     refuse(builder, "out of memory");
     return -ENOMEM;
+}
+
+static void move_to(struct builder *builder, unsigned line, unsigned column)
+{
+    bool beyond = line > builder->end_line || (line == builder->end_line && column > builder->end_column);
+    builder->line = beyond ? builder->end_line : line;
+    builder->column = beyond ? builder->end_column : column;
 }
 
 /* The collection that the next node belongs to; NULL at the root. */
@@ -217,8 +228,7 @@ static void note_place(struct builder *builder, struct fy_event *event)
     const struct fy_mark *mark = fy_event_start_mark(event);
     if (!mark || mark->line < 0 || mark->column < 0)
         return; /* a value left out: it is where its key is */
-    builder->line = (unsigned)mark->line + 1;
-    builder->column = (unsigned)mark->column + 1;
+    move_to(builder, (unsigned)mark->line + 1, (unsigned)mark->column + 1);
 }
 
 /* libfyaml puts the place of a quoted text behind the quote. */
@@ -248,7 +258,8 @@ static int build_event(struct builder *builder, struct fy_event *event)
         return open_collection(builder, YAML_MAPPING);
     case FYET_SEQUENCE_END:
     case FYET_MAPPING_END:
-        assert(builder->depth > 0);
+        if (builder->depth == 0)
+            return refuse(builder, "found no valid YAML");
         builder->depth--;
         return 0;
     default:
@@ -262,11 +273,9 @@ static int refuse_syntax(struct builder *builder, struct fy_diag *diag)
     void *iterator = NULL;
     const struct fy_diag_error *error = fy_diag_errors_iterate(diag, &iterator);
     if (!error)
-        return refuse(builder, "found what is not YAML");
-    if (error->line > 0 && error->column > 0) {
-        builder->line = (unsigned)error->line;
-        builder->column = (unsigned)error->column;
-    }
+        return refuse(builder, "found no valid YAML");
+    if (error->line > 0 && error->column > 0)
+        move_to(builder, (unsigned)error->line, (unsigned)error->column);
     finding_error(builder->findings, builder->name, builder->line, builder->column, "found no valid YAML: %s",
                   error->msg);
     return ERROR_CONFIG;
@@ -287,12 +296,11 @@ static int build(struct builder *builder, struct fy_parser *parser, struct fy_di
     return error;
 }
 
-/* libfyaml's parser with errors collected instead of printed. */
+/* libfyaml's parser with errors collected. Printed ones, even to a callback, come with the line they are about,
+ * and 0.7.12 overruns a buffer when that line is long. */
 static int parse(struct builder *builder, const char *bytes, size_t size)
 {
-    struct fy_diag_cfg diag_config;
-    fy_diag_cfg_default(&diag_config);
-    diag_config.fp = NULL;
+    const struct fy_diag_cfg diag_config = {.level = FYET_ERROR, .module_mask = UINT_MAX};
     struct fy_diag *diag = fy_diag_create(&diag_config);
     if (!diag)
         return refuse_memory(builder);
@@ -307,6 +315,7 @@ static int parse(struct builder *builder, const char *bytes, size_t size)
         error = build(builder, parser, diag);
     else
         refuse_memory(builder);
+    fy_diag_set_collect_errors(diag, false); /* frees them; fy_diag_unref() does not */
     if (parser)
         fy_parser_destroy(parser);
     fy_diag_unref(diag);
@@ -316,10 +325,19 @@ static int parse(struct builder *builder, const char *bytes, size_t size)
 int yaml_parse(const char *name, const char *bytes, size_t size, struct yaml *yaml, struct findings *findings)
 {
     *yaml = (struct yaml){0};
-    int error = screen_bytes(name, bytes, size, findings);
+    struct screen screen;
+    int error = screen_bytes(name, bytes, size, &screen, findings);
     if (error)
         return error;
-    struct builder builder = {.name = name, .yaml = yaml, .findings = findings, .line = 1, .column = 1};
+    struct builder builder = {
+        .name = name,
+        .yaml = yaml,
+        .findings = findings,
+        .line = 1,
+        .column = 1,
+        .end_line = screen.line,
+        .end_column = screen.column,
+    };
     error = parse(&builder, bytes, size);
     free(builder.key);
     if (error)

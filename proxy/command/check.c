@@ -30,7 +30,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     }
 }
 
-/* "fine: api: 2 addresses -> service, 1 server, half_close 30s, idle 5m, at most 10000 sessions" */
+/* "fine: api: 0.0.0.0:8080 -> service: 127.0.0.1:9000; idle 5m; half_close 30s" */
 static void print_summary(const struct conf *conf, const struct conf_frontend *frontend)
 {
     const struct conf_backend *backend = &conf->backends[frontend->backend];

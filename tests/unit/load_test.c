@@ -479,12 +479,25 @@ static void hostile_files_are_refused_in_bounded_time(void **state)
     refuse_repeated("frontends:\n", "-\n", "", MOST, NULL);
     refuse_repeated("backends:\n", "- {name: b, servers: 'h:1'}\n", "", MOST, NULL);
     refuse_repeated("frontends:\n- listen: [", "'127.0.0.1:0',\n ", "]\n", MOST, NULL);
-    refuse_repeated("backends: [{name: b, servers: [", "'h:1',\n ", "]}]\n", MOST, NULL);
+    refuse_repeated("backends: [{name: b, servers: [", "'h:1',\n ", "]}]\n", MOST, "1024 at most");
     refuse_repeated("a: \"", "\\x41\\\n  ", "\"", MOST, NULL);
     refuse_repeated("", "&a [*a,\n", "", MOST, NULL);
     refuse_repeated("", "? ", "", 4000, NULL);
     refuse_repeated("", "---\n", "", MOST, NULL);
     refuse_repeated("", "!", "", 4000, NULL);
+}
+
+/* libfyaml 0.7.12 prints the line of an error into a buffer of the terminal's width; here it must not get to. */
+static void an_error_on_a_long_line_is_reported(void **state)
+{
+    (void)state;
+    struct findings findings = {0};
+    struct conf *conf = NULL;
+    char text[4096];
+    snprintf(text, sizeof text, "w%*sa: 5s\n%*sb: 5s\n", 1000, "", 1000, "");
+    assert_int_equal(load(text, &conf, &findings), ERROR_CONFIG);
+    assert_string_equal(findings.rows[0].text, "f:1:1005: found no valid YAML: invalid multiline plain key");
+    findings_free(&findings);
 }
 
 static void a_nul_byte_is_refused_where_it_is(void **state)
@@ -773,6 +786,7 @@ int main(void)
         cmocka_unit_test(bad_frontends_and_backends_are_refused),
         cmocka_unit_test(what_is_no_plain_yaml_is_refused),
         cmocka_unit_test(hostile_files_are_refused_in_bounded_time),
+        cmocka_unit_test(an_error_on_a_long_line_is_reported),
         cmocka_unit_test(a_nul_byte_is_refused_where_it_is),
         cmocka_unit_test(errors_beyond_the_bound_are_counted),
         cmocka_unit_test(a_long_text_is_cut_in_an_error),

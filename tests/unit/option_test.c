@@ -215,6 +215,22 @@ static const struct yaml_node *find_node(const struct yaml_node *node, const cha
     return node;
 }
 
+static void check_default(const struct option_row *row, const struct yaml_node *node)
+{
+    if (!node) {
+        fail_msg("conf/lastack.yaml lacks %s", row->path);
+        return;
+    }
+    if (row->type == OPTION_DEADLINES) {
+        assert_int_equal(node->kind, YAML_MAPPING);
+        assert_null(node->first);
+    } else if (row->fallback) {
+        assert_int_equal(node->kind, YAML_SCALAR);
+        if (strcmp(node->text, row->fallback) != 0)
+            fail_msg("conf/lastack.yaml has %s: %s, the default is %s", row->path, node->text, row->fallback);
+    }
+}
+
 static void the_annotated_default_has_every_option_with_its_default(void **state)
 {
     (void)state;
@@ -223,18 +239,8 @@ static void the_annotated_default_has_every_option_with_its_default(void **state
     size_t count = 0;
     const struct option_row *rows = option_table(&count);
     assert_int_equal(yaml_parse("lastack.yaml", annotated, annotated_size, &yaml, &findings), 0);
-    for (size_t i = 0; i < count; i++) {
-        const struct yaml_node *node = find_node(yaml.root, rows[i].path);
-        if (!node)
-            fail_msg("conf/lastack.yaml lacks %s", rows[i].path);
-        if (rows[i].type == OPTION_DEADLINES) {
-            assert_int_equal(node->kind, YAML_MAPPING);
-            assert_null(node->first);
-        } else if (rows[i].fallback && strcmp(node->text, rows[i].fallback) != 0) {
-            fail_msg("conf/lastack.yaml has %s: %s, the default is %s", rows[i].path, node->text,
-                     rows[i].fallback);
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        check_default(&rows[i], find_node(yaml.root, rows[i].path));
     yaml_free(&yaml);
 }
 
