@@ -6,9 +6,9 @@
  *
  * leak_start() binds in the caller and serves in a child process, because a leak is a matter of processes:
  * one mode stops its process, one hands descriptors to another, and all of them keep descriptors that only an
- * exit gives back. The caller owns a struct leak_backend and ends its processes with leak_stop(); they also end with
- * the thread that started them (PR_SET_PDEATHSIG, prctl(2)). Call leak_start() before other threads exist:
- * the children do not call exec. The other functions may be called from any thread.
+ * exit gives back. The caller owns a struct leak_backend and ends its processes with leak_stop(); they also
+ * end with the thread that started them (PR_SET_PDEATHSIG, prctl(2)). Call leak_start() before other threads
+ * exist: the children do not call exec. The other functions may be called from any thread.
  *
  * It refuses to do anything about a leak: an abandoned descriptor is never looked at again, also not when the
  * peer resets the connection. That is what leaking programs do. */

@@ -11,6 +11,7 @@
  * Two rules hold for every value: a duration that is `off` is DEADLINE_OFF, a count or a rate that is `off`
  * or `auto` is 0. */
 
+#include "reaper/kernel/ladder.h"
 #include "reaper/policy/deadline.h"
 
 #include <stdbool.h>
@@ -71,6 +72,18 @@ struct conf_backend {
     struct conf_tcp tcp;          /* of its backend legs */
 };
 
+enum { CONF_PORTS_MAX = 64 };
+
+/* Leaks that did not go through the proxy: whether to look for them, and what to do about them. */
+struct conf_reaper {
+    bool backends;                  /* look at the ports of all backends' servers */
+    uint16_t ports[CONF_PORTS_MAX]; /* or at these, host order */
+    size_t port_count;
+    uint64_t interval_ms;
+    uint64_t older_than_ms; /* leave younger ones alone */
+    enum ladder_action action;
+};
+
 struct conf_log {
     enum conf_log_format format;
     enum conf_log_level level;
@@ -81,6 +94,7 @@ struct conf {
     uint64_t workers;  /* 0: one a core */
     uint64_t drain_ms; /* DEADLINE_OFF: wait for the last session, however long */
     struct conf_log log;
+    struct conf_reaper reaper;
     struct deadlines deadlines; /* the defaults of the frontends */
     struct conf_frontend *frontends;
     size_t frontend_count; /* at least 1 */

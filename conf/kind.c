@@ -263,18 +263,77 @@ static void deadlines_allowed(const struct option_row *row, char *allowed, size_
     option_keys("deadlines.", allowed + used, size - used);
 }
 
+static void watch_clear(void *slot)
+{
+    struct conf_reaper *reaper = slot;
+    reaper->backends = false;
+    reaper->port_count = 0;
+}
+
+static int append_watch(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    struct conf_reaper *reaper = slot;
+    uint64_t port;
+    if (strcmp(text, "off") == 0) {
+        watch_clear(reaper);
+        return 0;
+    }
+    if (strcmp(text, "backends") == 0) {
+        reaper->backends = true;
+        return 0;
+    }
+    *why = value_integer(text, &port);
+    if (*why || port == 0 || port > UINT16_MAX)
+        return ERROR_CONFIG;
+    if (reaper->port_count == CONF_PORTS_MAX) {
+        *why = "no more than 64 ports";
+        return ERROR_CONFIG;
+    }
+    reaper->ports[reaper->port_count++] = (uint16_t)port;
+    return 0;
+}
+
+/* As a YAML list where it is more than one thing. */
+static void watch_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    (void)row;
+    const struct conf_reaper *reaper = slot;
+    if (!reaper->backends && reaper->port_count == 0) {
+        snprintf(text, size, "off");
+        return;
+    }
+    if (reaper->port_count == 0) {
+        snprintf(text, size, "backends");
+        return;
+    }
+    size_t used = (size_t)snprintf(text, size, "[%s", reaper->backends ? "backends" : "");
+    for (size_t i = 0; i < reaper->port_count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%u", i > 0 || reaper->backends ? ", " : "",
+                                 reaper->ports[i]);
+    if (used < size)
+        snprintf(text + used, size - used, "]");
+}
+
+static void watch_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "off, backends, or a list of ports from 1 to 65535");
+}
+
 static const struct option_kind kinds[] = {
-    [OPTION_DURATION] = {set_number, number_text, number_allowed, "DURATION", false},
-    [OPTION_RATE] = {set_number, number_text, number_allowed, "RATE", false},
-    [OPTION_COUNT] = {set_number, number_text, number_allowed, "NUMBER", false},
-    [OPTION_SWITCH] = {set_switch, switch_text, switch_allowed, "on|off", false},
-    [OPTION_WORD] = {set_word, word_text, word_allowed, "WORD", false},
-    [OPTION_NAME] = {set_name, string_text, name_allowed, "NAME", false},
-    [OPTION_TARGET] = {set_target, string_text, target_allowed, "TARGET", false},
-    [OPTION_REFERENCE] = {NULL, NULL, reference_allowed, NULL, false},
-    [OPTION_LISTEN] = {append_listen, NULL, listen_allowed, "ADDRESS", true},
-    [OPTION_SERVERS] = {append_server, NULL, servers_allowed, "ADDRESS", true},
-    [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, false},
+    [OPTION_DURATION] = {set_number, number_text, number_allowed, NULL, "DURATION", false},
+    [OPTION_RATE] = {set_number, number_text, number_allowed, NULL, "RATE", false},
+    [OPTION_COUNT] = {set_number, number_text, number_allowed, NULL, "NUMBER", false},
+    [OPTION_SWITCH] = {set_switch, switch_text, switch_allowed, NULL, "on|off", false},
+    [OPTION_WORD] = {set_word, word_text, word_allowed, NULL, "WORD", false},
+    [OPTION_NAME] = {set_name, string_text, name_allowed, NULL, "NAME", false},
+    [OPTION_TARGET] = {set_target, string_text, target_allowed, NULL, "TARGET", false},
+    [OPTION_REFERENCE] = {NULL, NULL, reference_allowed, NULL, NULL, false},
+    [OPTION_LISTEN] = {append_listen, NULL, listen_allowed, NULL, "ADDRESS", true},
+    [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},
+    [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
+    [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, NULL, false},
 };
 
 const struct option_kind *option_kind(const struct option_row *row)

@@ -14,7 +14,8 @@ struct option_kind {
     /* As option_text(). NULL: not one value. */
     void (*text)(const struct option_row *row, const void *slot, char *text, size_t size);
     void (*allowed)(const struct option_row *row, char *allowed, size_t size);
-    const char *argument; /* in --help; NULL: no flag can have it */
+    void (*clear)(void *slot); /* as option_clear(); NULL: nothing to do */
+    const char *argument;      /* in --help; NULL: no flag can have it */
     bool list;
 };
 

@@ -38,6 +38,15 @@ static const char *const actions[] = {[CLOSE_FIN] = "fin", [CLOSE_RST] = "rst", 
 /* More is a mistake, or somebody who wants to see what happens. */
 enum { LIST_MAX = 1024 };
 
+static const char *const reaper_actions[] = {
+    [LADDER_REPORT] = "report",
+    [LADDER_FINISH] = "finish",
+    [LADDER_DESTROY] = "destroy",
+    [LADDER_BOTH] = "ladder",
+    NULL,
+};
+
+#define HOUR_MS (3600 * 1000)
 #define NOT_A_DEADLINE .deadline = DEADLINE_COUNT
 #define OFF_IS_NEVER .word = "off", .word_value = DEADLINE_OFF
 #define OFF_IS_NONE .word = "off", .word_value = 0
@@ -76,6 +85,37 @@ static const struct option_row top_rows[] = {
      NOT_A_DEADLINE,
      .flag = "log-target",
      .help = "Where lines go: stderr, stdout or the absolute path of a file to append to"},
+    {.path = "reaper.watch",
+     .type = OPTION_WATCH,
+     .fallback = "backends",
+     .offset = offsetof(struct conf, reaper),
+     NOT_A_DEADLINE,
+     .help =
+         "Where to look for leaks that did not go through the proxy: the ports of the backends, or these"},
+    {.path = "reaper.interval",
+     .type = OPTION_DURATION,
+     .fallback = "5s",
+     .min = 100,
+     .max = HOUR_MS,
+     .offset = offsetof(struct conf, reaper.interval_ms),
+     NOT_A_DEADLINE,
+     .help = "How often to look"},
+    {.path = "reaper.older_than",
+     .type = OPTION_DURATION,
+     .fallback = "2m",
+     .min = 0,
+     .max = DEADLINE_MAX_MS,
+     .offset = offsetof(struct conf, reaper.older_than_ms),
+     NOT_A_DEADLINE,
+     .help = "Leave leaks alone that are not known to be older"},
+    {.path = "reaper.action",
+     .type = OPTION_WORD,
+     .fallback = "report",
+     .words = reaper_actions,
+     .offset = offsetof(struct conf, reaper.action),
+     NOT_A_DEADLINE,
+     .help = "What to do about them: report; finish: FIN after what is queued; destroy: RST; ladder: both in "
+             "turn"},
 };
 
 static const struct option_row rate_row = {
@@ -104,8 +144,6 @@ static const struct option_row verify_row = {
         "Ask the peers' kernels before half_close ends a session, and end it early where the client is known "
         "to have closed; extend: wait on, up to half_close_max, while both answer",
 };
-
-#define HOUR_MS (UINT64_C(3600) * 1000)
 
 /* TCP_KEEPIDLE takes 1 to 32767 whole seconds (MAX_TCP_KEEPIDLE in include/net/tcp.h), TCP_USER_TIMEOUT what
  * fits an int of milliseconds (tcp(7)): the maxima are the largest round ones. */
@@ -220,7 +258,6 @@ static const struct option_row side_rows[] = {
 /* What DESIGN promises for later; refused until it works, so that nobody believes it is on. */
 static const char *const later[] = {
     "admin",
-    "reaper",
     "frontends[].accept_proxy",
     "frontends[].trusted",
     "frontends[].max_connections_per_client",
@@ -466,6 +503,12 @@ const char *option_argument(const struct option_row *row)
 bool option_is_list(const struct option_row *row)
 {
     return option_kind(row)->list;
+}
+
+void option_clear(const struct option_row *row, void *object)
+{
+    if (option_kind(row)->clear)
+        option_kind(row)->clear((char *)object + row->offset);
 }
 
 int option_defaults(enum option_scope scope, void *object)

@@ -23,6 +23,7 @@ enum option_type {
     OPTION_REFERENCE, /* a frontend's backend; set by conf/walk.h, which knows the backends */
     OPTION_LISTEN,    /* a list: each option_set() appends one */
     OPTION_SERVERS,   /* likewise */
+    OPTION_WATCH, /* struct conf_reaper's ports: a word, or a list of which each option_set() appends one */
     OPTION_DEADLINES, /* a mapping of deadlines that replaces single ones; set by conf/walk.h */
 };
 
@@ -96,5 +97,8 @@ const char *option_argument(const struct option_row *row);
 
 /* True for types of which option_set() appends. */
 bool option_is_list(const struct option_row *row);
+
+/* Takes the default away from a list that has one, before what was given is appended. */
+void option_clear(const struct option_row *row, void *object);
 
 #endif

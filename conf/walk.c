@@ -127,6 +127,7 @@ static void walk_scalar(struct walk *walk, const struct yaml_node *node, const c
 static void walk_list(struct walk *walk, const struct yaml_node *node, const char *shown,
                       const struct option_row *row, void *object)
 {
+    option_clear(row, object);
     if (node->kind != YAML_SEQUENCE || !node->first) {
         if (node->kind == YAML_SEQUENCE)
             refuse_row(walk, node, shown, row, "at least one");

@@ -296,8 +296,8 @@ static int build(struct builder *builder, struct fy_parser *parser, struct fy_di
     return error;
 }
 
-/* libfyaml's parser with errors collected. Printed ones, even to a callback, come with the line they are about,
- * and 0.7.12 overruns a buffer when that line is long. */
+/* libfyaml's parser with errors collected. Printed ones, even to a callback, come with the line they are
+ * about, and 0.7.12 overruns a buffer when that line is long. */
 static int parse(struct builder *builder, const char *bytes, size_t size)
 {
     const struct fy_diag_cfg diag_config = {.level = FYET_ERROR, .module_mask = UINT_MAX};

@@ -57,11 +57,3 @@ uint64_t argument_duration(struct argp_state *state, const char *option, const c
         argp_error(state, "%s: found '%s'; allowed: at most 365d", option, text);
     return ms;
 }
-
-bool argument_has_port(const struct argument_ports *ports, uint16_t port)
-{
-    for (size_t i = 0; i < ports->count; i++)
-        if (ports->port[i] == port)
-            return true;
-    return false;
-}

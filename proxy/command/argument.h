@@ -36,6 +36,4 @@ void argument_pids(struct argp_state *state, const char *option, const char *tex
 /* "30s", "2m": milliseconds. */
 uint64_t argument_duration(struct argp_state *state, const char *option, const char *text);
 
-bool argument_has_port(const struct argument_ports *ports, uint16_t port);
-
 #endif

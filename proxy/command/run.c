@@ -3,6 +3,7 @@
 #include "proxy/command/command.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
+#include "proxy/watch/leaks.h"
 #include "proxy/watch/log.h"
 
 #include <signal.h>
@@ -20,6 +21,8 @@ struct program {
     struct log *log;
     struct log_ring *ring;
     struct plane *plane;
+    struct leaks *leaks; /* NULL: not watched */
+    uv_timer_t look;
     bool draining;
 };
 
@@ -28,6 +31,7 @@ static void close_handles(struct program *program)
     for (size_t i = 0; i < sizeof program->signals / sizeof program->signals[0]; i++)
         uv_close((uv_handle_t *)&program->signals[i], NULL);
     uv_close((uv_handle_t *)&program->stopped, NULL);
+    uv_close((uv_handle_t *)&program->look, NULL);
 }
 
 static void on_stopped(uv_async_t *handle)
@@ -56,8 +60,26 @@ static void on_hangup(uv_signal_t *handle, int number)
     log_reopen(program->log);
 }
 
+static void on_look(uv_timer_t *handle)
+{
+    struct program *program = handle->data;
+    leaks_look(program->leaks, uv_now(&program->loop));
+}
+
+/* The proxy does its work without; what is missing is the view of leaks beside it. */
+static void watch_leaks(struct program *program, const struct conf *conf)
+{
+    int error = leaks_open(conf, program->ring, &program->leaks);
+    if (error)
+        log_say(program->ring, CONF_LOG_WARNING, "reaper_off", "error", uv_strerror(error));
+    if (program->leaks)
+        uv_timer_start(&program->look, on_look, 0, conf->reaper.interval_ms);
+}
+
 static void init_handles(struct program *program)
 {
+    uv_timer_init(&program->loop, &program->look);
+    program->look.data = program;
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     uv_async_init(&program->loop, &program->stopped, on_stopped);
     program->stopped.data = program;
@@ -99,8 +121,10 @@ static int serve(struct program *program, const struct conf *conf)
         fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
     } else {
         say_listening(program, conf);
+        watch_leaks(program, conf);
         uv_run(&program->loop, UV_RUN_DEFAULT);
         log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
+        leaks_close(program->leaks);
         plane_free(program->plane); /* joins the workers, so that none of them still sends `stopped` */
     }
     close_handles(program);

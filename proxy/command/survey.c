@@ -70,7 +70,8 @@ int survey_dump(struct survey *survey)
     survey->now = recycled;
     free(survey->held);
     survey->held = NULL;
-    int error = look(survey->netlink, &survey->now, survey->ports->port, survey->ports->count, !survey->brief);
+    int error =
+        look(survey->netlink, &survey->now, survey->ports->port, survey->ports->count, !survey->brief);
     if (error == -ENOENT)
         return failed(survey, "this kernel can't list TCP sockets (CONFIG_INET_TCP_DIAG)", error);
     if (error)

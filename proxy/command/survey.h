@@ -57,7 +57,8 @@ const struct leak **survey_oldest_first(const struct survey *survey, uint64_t ol
  * the listening socket. 0: unknown. */
 uint32_t survey_inode(const struct survey *survey, const struct leak *leak);
 
-/* The holders of that inode, as owners_of() has them; none before survey_owners(). `leak` is of the last dump. */
+/* The holders of that inode, as owners_of() has them; none before survey_owners(). `leak` is of the last
+ * dump. */
 struct survey_held survey_holders(const struct survey *survey, const struct leak *leak);
 
 /* One process, or the processes of one user that we may not look into, and what it leaks. */

@@ -85,6 +85,7 @@ int table_print(const struct table *table, FILE *out)
 {
     const char *cells[TABLE_COLUMNS], *cell = table->text;
     size_t room = 1;
+    assert(table->column_count > 0);
     if (table->cell_count == 0)
         return table->incomplete ? -ENOMEM : 0;
     for (size_t i = 0; i < table->column_count; i++) {

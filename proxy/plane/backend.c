@@ -36,7 +36,7 @@ static struct target *target_new(const struct conf_address *address, const char 
     return target;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static bool same_address(const struct target *target, const struct conf_address *address)
 {
@@ -190,7 +190,7 @@ int backend_init(struct backend *backend, const struct conf_backend *conf, struc
     return 0;
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------------- */
+/* ---- choosing ---- */
 
 size_t backend_targets(const struct backend *backend)
 {
@@ -285,7 +285,7 @@ void backend_release(struct target *target)
         free(target);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------ */
+/* ---- the end ---- */
 
 void backend_close(struct backend *backend)
 {

@@ -25,7 +25,7 @@ static bool to_endpoint(const struct sockaddr_storage *address, struct diag_endp
 
 static int find(struct netlink *netlink, int fd, struct diag_row *row)
 {
-    struct sockaddr_storage ours, theirs;
+    struct sockaddr_storage ours = {0}, theirs = {0};
     socklen_t our_length = sizeof ours, their_length = sizeof theirs;
     struct diag_id id;
     if (getsockname(fd, (struct sockaddr *)&ours, &our_length) ||
@@ -60,7 +60,7 @@ enum clearing peer_look(struct netlink *netlink, const struct diag_id *peer)
 
 enum peer_hold peer_hold(struct netlink *netlink, int fd)
 {
-    struct diag_row row;
+    struct diag_row row = {0};
     if (find(netlink, fd, &row))
         return PEER_UNKNOWN;
     return row.inode == 0 ? PEER_CLOSED : PEER_HOLDS;

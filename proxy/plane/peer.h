@@ -3,9 +3,9 @@
 
 /* The socket at the other end of a leg, where it is in the same network namespace.
  *
- * Across a network a close and a half-close look the same, and a RST may be lost. On the same host the kernel can
- * be asked: whether the peer that sent FIN still holds its socket, and whether the socket that we reset is gone.
- * A look-up is one hash access in the kernel, not a dump, and needs no capability.
+ * Across a network a close and a half-close look the same, and a RST may be lost. On the same host the kernel
+ * can be asked: whether the peer that sent FIN still holds its socket, and whether the socket that we reset
+ * is gone. A look-up is one hash access in the kernel, not a dump, and needs no capability.
  *
  * Works on descriptors that the caller owns, on the thread of the struct netlink. */
 

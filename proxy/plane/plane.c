@@ -38,7 +38,7 @@ struct plane {
     uint64_t sessions_max;
 };
 
-/* ---- limits ------------------------------------------------------------------------------------------- */
+/* ---- limits ---- */
 
 /* Every session needs two descriptors. Raises the soft limit to the hard one first. */
 static uint64_t sessions_allowed(unsigned workers, size_t listeners)
@@ -71,7 +71,7 @@ void plane_release(struct plane *plane)
     atomic_fetch_sub_explicit(&plane->sessions, 1, memory_order_relaxed);
 }
 
-/* ---- listening ---------------------------------------------------------------------------------------- */
+/* ---- listening ---- */
 
 static int *listen_fd(struct plane *plane, unsigned worker, size_t address)
 {
@@ -116,7 +116,7 @@ static int open_all(struct plane *plane, const char **where)
     return 0;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static unsigned workers_wanted(const struct conf *conf)
 {
@@ -251,7 +251,7 @@ void plane_free(struct plane *plane)
     free(plane);
 }
 
-/* ---- what it knows ------------------------------------------------------------------------------------ */
+/* ---- what it knows ---- */
 
 const struct conf_address *plane_address(const struct plane *plane, size_t frontend, size_t listen)
 {

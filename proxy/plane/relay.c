@@ -173,9 +173,9 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
 
 /* One fill of the pipe and its way out. RELAY_MORE when both went well.
  *
- * Whether a source is empty, or at its end, only recv(2) can say: at urgent data a splice answers as though it were
- * either (net/ipv4/tcp.c, tcp_read_sock). An error of the socket is told once and must be kept; one for lack of
- * memory is not the socket's. */
+ * Whether a source is empty, or at its end, only recv(2) can say: at urgent data a splice answers as though
+ * it were either (net/ipv4/tcp.c, tcp_read_sock). An error of the socket is told once and must be kept; one
+ * for lack of memory is not the socket's. */
 static enum relay_event spliced(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                                 struct relay_leg *sink, uint64_t *moved)
 {

@@ -18,13 +18,14 @@ enum { BUDGET = 1 << 20 };
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 
-/* When to look again whether a client that sent FIN has closed: after 50, 100 ms and so on, then every 1.6 s. */
+/* When to look again whether a client that sent FIN has closed: after 50, 100 ms and so on, then every 1.6 s.
+ * */
 enum { CLIENT_LOOKS = 5 };
 #define CLIENT_LOOK_MS UINT64_C(50)
 
 static void connect_next(struct session *session);
 
-/* ---- the log line ------------------------------------------------------------------------------------- */
+/* ---- the log line ---- */
 
 static void log_end(struct session *s)
 {
@@ -68,7 +69,7 @@ static void count_end(struct session *s)
         counter_add(&counters->uncleared, 1);
 }
 
-/* ---- events to the pair, its actions to the sockets --------------------------------------------------- */
+/* ---- events to the pair, its actions to the sockets ---- */
 
 static bool has_ended(const struct session *s)
 {
@@ -91,8 +92,8 @@ static void done(struct session *s)
     worker_session_done(s->worker, s);
 }
 
-/* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a little
- * later. */
+/* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a
+ * little later. */
 static void look_again(struct session *s)
 {
     s->clearing = peer_look(s->worker->netlink, &s->peer);
@@ -167,8 +168,8 @@ static void perform(struct session *s, pair_actions actions)
         connect_next(s);
 }
 
-/* When the last acknowledgement came matters only where there is a new one since the last sample, and then only
- * to a deadline, or while bytes are under way: for a FIN, or a half just drained, it is now. */
+/* When the last acknowledgement came matters only where there is a new one since the last sample, and then
+ * only to a deadline, or while bytes are under way: for a FIN, or a half just drained, it is now. */
 static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
@@ -246,7 +247,7 @@ static bool step_gone(struct session *s, enum leg leg)
     return step(s, (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
 }
 
-/* ---- connecting --------------------------------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 static enum reason reason_of_connect(int error)
 {
@@ -333,10 +334,10 @@ static bool connected(struct session *s)
     return backend->writable && step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
 }
 
-/* ---- a client that has gone --------------------------------------------------------------------------- */
+/* ---- a client that has gone ---- */
 
-/* With `verify` a client on this host that has closed is not waited for. It may close any time after its FIN, so
- * it is looked for again and again, at growing intervals. False once the session has ended. */
+/* With `verify` a client on this host that has closed is not waited for. It may close any time after its FIN,
+ * so it is looked for again and again, at growing intervals. False once the session has ended. */
 static bool look_for_client(struct session *s)
 {
     const struct half_track *request = &s->pair.half[HALF_REQUEST];
@@ -353,7 +354,7 @@ static bool look_for_client(struct session *s)
     return true;
 }
 
-/* ---- relaying ----------------------------------------------------------------------------------------- */
+/* ---- relaying ---- */
 
 /* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
  * be looked at again. */
@@ -481,7 +482,7 @@ static void on_alarm(struct alarm *alarm)
         run(s);
 }
 
-/* ---- the interface ------------------------------------------------------------------------------------ */
+/* ---- the interface ---- */
 
 int session_open(struct worker *worker, struct frontend *frontend, int fd, const union socket_address *client)
 {

@@ -12,8 +12,8 @@
  * The session decides nothing about teardown: it reports to the pair and does what it says. It belongs to the
  * worker that accepted it, lives from session_open() until a turn after it is done, and ends in one function,
  * once. Invariants: a leg's descriptor is open exactly while the pair says that the leg is up, or while the
- * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a moment
- * to see whether the backend's socket that it reset went away, and is then done. */
+ * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a
+ * moment to see whether the backend's socket that it reset went away, and is then done. */
 
 #include "proxy/plane/peer.h"
 #include "proxy/plane/relay.h"

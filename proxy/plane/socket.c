@@ -103,8 +103,8 @@ int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp
         set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (bind(fd, (const struct sockaddr *)&address->address, address->length))
         return close_with(fd, -errno);
-    /* Only now: bound with it, the first would take a place beside the sockets of any other process of this user,
-     * and a proxy started twice by mistake would share its clients with itself. */
+    /* Only now: bound with it, the first would take a place beside the sockets of any other process of this
+     * user, and a proxy started twice by mistake would share its clients with itself. */
     if (share == SOCKET_FIRST)
         set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     /* The kernel cuts this down to net.core.somaxconn. */

@@ -25,7 +25,8 @@ enum { SOCKET_TEXT = 128 };
 /* "1.2.3.4:80", "[::1]:80", or "unix" for an address without one. Returns `text`. */
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT]);
 
-/* Whether other sockets may listen on the address too: nobody's, those that follow, or beside those before. */
+/* Whether other sockets may listen on the address too: nobody's, those that follow, or beside those before.
+ * */
 enum socket_share { SOCKET_ALONE, SOCKET_FIRST, SOCKET_BESIDE };
 
 /* A bound, listening socket with the options that accepted ones inherit (tcp(7)). A unix path that nobody
@@ -51,8 +52,8 @@ void socket_fin(int fd);
  * socket, a close. */
 void socket_abort(int fd);
 
-/* Makes the peer's kernel acknowledge something soon: a keepalive probe is due after a second without traffic, at
- * once where that has passed already (tcp(7), TCP_KEEPIDLE). */
+/* Makes the peer's kernel acknowledge something soon: a keepalive probe is due after a second without
+ * traffic, at once where that has passed already (tcp(7), TCP_KEEPIDLE). */
 void socket_probe(int fd);
 
 /* Back to the keepalive that the configuration asks for. */

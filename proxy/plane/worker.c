@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* ---- put-off work and alarms -------------------------------------------------------------------------- */
+/* ---- put-off work and alarms ---- */
 
 static void settle(void *context);
 
@@ -88,7 +88,7 @@ static void set_timer(struct worker *worker)
     uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 0, 0);
 }
 
-/* ---- sessions ----------------------------------------------------------------------------------------- */
+/* ---- sessions ---- */
 
 void worker_session_opened(struct worker *worker, struct session *session)
 {
@@ -121,7 +121,7 @@ static void free_done(struct worker *worker)
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void close_handles(struct worker *worker)
 {

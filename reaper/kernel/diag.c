@@ -12,9 +12,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* A dump request. It is the older of the two forms, TCPDIAG_GETSOCK, because the kernel's answer to that has the
- * sockets of both families (net/ipv4/inet_diag.c, inet_diag_dump_compat), where SOCK_DIAG_BY_FAMILY would have to
- * walk the whole hash table once for each family:
+/* A dump request. It is the older of the two forms, TCPDIAG_GETSOCK, because the kernel's answer to that has
+ * the sockets of both families (net/ipv4/inet_diag.c, inet_diag_dump_compat), where SOCK_DIAG_BY_FAMILY would
+ * have to walk the whole hash table once for each family:
  *
  *   nlmsghdr | inet_diag_req    | nlattr INET_DIAG_REQ_BYTECODE
  *                                  [remote host] [local host] [port | JMP end] [port | JMP end] ... [port]

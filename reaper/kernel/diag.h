@@ -110,9 +110,9 @@ struct diag_filter {
     bool want_info;                                     /* costs the kernel some time for each row */
 };
 
-/* A dump request for IPv4 and IPv6 sockets into `buffer`. Returns its length in bytes, -ENOBUFS when `size` is below
- * diag_dump_size(), or -E2BIG when the ports don't fit in the bytecode's 16-bit jumps (5,461 comparisons;
- * DIAG_EITHER takes two a port). */
+/* A dump request for IPv4 and IPv6 sockets into `buffer`. Returns its length in bytes, -ENOBUFS when `size`
+ * is below diag_dump_size(), or -E2BIG when the ports don't fit in the bytecode's 16-bit jumps (5,461
+ * comparisons; DIAG_EITHER takes two a port). */
 ssize_t diag_build_dump(void *buffer, size_t size, const struct diag_filter *filter, uint32_t sequence);
 
 /* Bytes that diag_build_dump needs for this filter. */

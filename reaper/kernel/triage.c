@@ -183,11 +183,12 @@ static bool peer_is_here(const struct diag_id *id)
            memcmp(id->remote.host, loopback_v6, sizeof loopback_v6) == 0;
 }
 
-static enum triage_peer peer_of(const struct triage *triage, const struct diag_row *row)
+static enum triage_peer peer_of(const struct triage *triage, const struct diag_row *row, uint32_t *inode)
 {
     const struct triage_peer_row mirror = {.local = row->id.remote, .remote = row->id.local};
     const struct triage_peer_row *peer =
         find(&mirror, triage->peers, triage->peer_count, sizeof mirror, peer_order);
+    *inode = peer ? peer->inode : 0;
     if (peer)
         return peer->inode ? TRIAGE_PEER_HALF_CLOSED : TRIAGE_PEER_CLOSED;
     return row->state == DIAG_CLOSE_WAIT && peer_is_here(&row->id) ? TRIAGE_PEER_FORGOTTEN
@@ -198,7 +199,7 @@ static void leak_judge(const struct triage *triage, struct leak *leak, const str
                        uint64_t now_ms)
 {
     leak->cause = cause_of(&leak->row);
-    leak->peer = peer_of(triage, &leak->row);
+    leak->peer = peer_of(triage, &leak->row, &leak->peer_inode);
     leak->client_side =
         !find(&leak->row, triage->listeners, triage->listener_count, sizeof leak->row, listener_order);
     leak->progressed = before && leak->row.info.acked_bytes != before->row.info.acked_bytes;

@@ -55,6 +55,7 @@ struct leak {
     struct diag_row row;
     enum triage_cause cause;
     enum triage_peer peer;
+    uint32_t peer_inode; /* of a half-closed peer on this host; else 0 */
     bool client_side; /* no socket listens on its local port: this end connected, or the listener is gone */
     unsigned dumps;   /* consecutive dumps that showed this cookie in this state */
     bool progressed;  /* the peer acknowledged new bytes between the last two dumps */

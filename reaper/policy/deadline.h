@@ -43,7 +43,7 @@ enum close_action {
 enum verify {
     VERIFY_OFF,
     VERIFY_ON, /* to tell a dead peer from a leak, and to end early where a client is known to have closed */
-    VERIFY_EXTEND, /* also: when both peers' kernels answer, the deadline starts again, up to `half_close_max` */
+    VERIFY_EXTEND, /* also: while both peers' kernels answer, it starts again, up to half_close_max */
 };
 
 /* The settings of one frontend; index with the enums. */

@@ -13,9 +13,9 @@
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)
 
-/* How often in a write_stall deadline a half that holds bytes is looked at. When the last of them was taken is
- * known from the kernel's last acknowledgement, but a peer that takes none acknowledges window probes: only
- * two looks tell whether bytes were acknowledged in between. */
+/* How often in a write_stall deadline a half that holds bytes is looked at. When the last of them was taken
+ * is known from the kernel's last acknowledgement, but a peer that takes none acknowledges window probes:
+ * only two looks tell whether bytes were acknowledged in between. */
 #define STALL_LOOKS 8
 
 static uint64_t max_of(uint64_t a, uint64_t b)
@@ -33,7 +33,7 @@ static pair_actions do_leg(unsigned action, enum leg leg)
     return (pair_actions)action << leg;
 }
 
-/* ---- what a pair looks like --------------------------------------------------------------------------- */
+/* ---- what a pair looks like ---- */
 
 static bool half_ended(const struct half_track *h)
 {
@@ -95,7 +95,7 @@ static bool at_rest(const struct pair *pair, uint64_t now_ms)
     return now_ms >= progress_ms(pair) + REST_MS;
 }
 
-/* ---- changes: the only places that set a phase, a leg's end or a half's FIN --------------------------- */
+/* ---- changes: the only places that set a phase, a leg's end or a half's FIN ---- */
 
 static void begin_window(struct pair *pair, uint64_t now_ms)
 {
@@ -189,7 +189,7 @@ static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms
     return actions;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static void begin_ending(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
@@ -306,8 +306,8 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
     return actions | end_if_delivered(pair, now_ms);
 }
 
-/* The client is gone and its request is out in full. As with a reset, what is still on its way is delivered, and
- * the backend learns that there is nobody to answer. */
+/* The client is gone and its request is out in full. As with a reset, what is still on its way is delivered,
+ * and the backend learns that there is nobody to answer. */
 static pair_actions on_closed(struct pair *pair, uint64_t now_ms)
 {
     assert(half_ended(&pair->half[HALF_REQUEST]));
@@ -327,7 +327,7 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
     return 0;
 }
 
-/* ---- time --------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 /* When a deadline comes due, deliveries aside. */
 static uint64_t due_ms(const struct pair *pair, enum deadline_id id)
@@ -431,8 +431,8 @@ static bool heard(const struct pair *pair, enum leg leg)
     return pair->heard_ms[leg] >= pair->probed_ms;
 }
 
-/* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they answer
- * proves nothing about the applications behind them; that one does not means that nobody is there. */
+/* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they
+ * answer proves nothing about the applications behind them; that one does not means that nobody is there. */
 static pair_actions half_close_due(struct pair *pair, uint64_t now_ms)
 {
     enum verify verify = pair->deadlines->verify;
@@ -497,7 +497,7 @@ static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
     return 0;
 }
 
-/* ---- the interface ------------------------------------------------------------------------------------ */
+/* ---- the interface ---- */
 
 void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t servers_left, uint64_t now_ms)
 {

@@ -145,9 +145,9 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
  * later, so a timer set to it needs no change per byte. */
 uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
 
-/* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN counts
- * as one byte), and how long ago its last acknowledgement came. The latter is wanted when some advanced since the
- * last sample, and while pair_probing(); else it may be 0. Only for a leg that is up. */
+/* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN
+ * counts as one byte), and how long ago its last acknowledgement came. The latter is wanted when some
+ * advanced since the last sample, and while pair_probing(); else it may be 0. Only for a leg that is up. */
 void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
                  uint64_t now_ms);
 

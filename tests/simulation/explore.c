@@ -25,11 +25,11 @@ enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, KEY_BYTES = 
 struct settings {
     const char *name;
     uint64_t grid_ms;
-    bool must_end; /* time alone leads to the end */
     uint64_t rate;
-    enum verify verify;
     uint64_t after_ms[DEADLINE_COUNT];
     enum close_action action[DEADLINE_COUNT];
+    enum verify verify;
+    bool must_end; /* time alone leads to the end */
 };
 
 #define OFF DEADLINE_OFF

@@ -217,6 +217,7 @@ struct bad {
 #define LISTENS "addresses such as '127.0.0.1:8080', '[::]:8080', 'unix:/path'"
 #define SERVERS "addresses such as '127.0.0.1:9000', 'name:9000', '[::1]:9000', 'unix:/path'"
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
+#define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
     "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace"
@@ -276,26 +277,29 @@ static const struct bad values[] = {
 
 static const struct bad keys[] = {
     {"worker: 1\n" SIDES, "f:1:1: worker: found an unknown key; did you mean 'workers'?\n"},
-    {"timeout: 1\n" SIDES,
-     "f:1:1: timeout: found an unknown key; allowed: workers, log, drain, deadlines, frontends, backends\n"},
+    {"timeout: 1\n" SIDES, "f:1:1: timeout: found an unknown key; allowed: " TOP_KEYS "\n"},
     {"workers: 1\nworkers: 2\n" SIDES,
      "f:2:1: workers: found the key again; allowed: once (first on line 1)\n"},
     {SIDES SIDES, "f:3:1: frontends: found the key again; allowed: once (first on line 1)\n"
                   "f:4:1: backends: found the key again; allowed: once (first on line 2)\n"},
-    {"log.level: info\n" SIDES, "f:1:1: log.level: found an unknown key; allowed: workers, log, drain, "
-                                "deadlines, frontends, backends\n"},
+    {"log.level: info\n" SIDES,
+     "f:1:1: log.level: found an unknown key; allowed: workers, log, reaper, drain, "
+     "deadlines, frontends, backends\n"},
     {"'frontends[]': {name: x}\n" SIDES,
      "f:1:1: frontends[]: found an unknown key; did you mean 'frontends'?\n"},
-    {"'': 1\n" SIDES,
-     "f:1:1: : found an unknown key; allowed: workers, log, drain, deadlines, frontends, backends\n"},
-    {"\"a\\e[2Jb\": 1\n" SIDES,
-     "f:1:1: a?[2Jb: found an unknown key; allowed: workers, log, drain, deadlines, frontends, backends\n"},
-    {"<<: {workers: 1}\n" SIDES,
-     "f:1:1: <<: found an unknown key; allowed: workers, log, drain, deadlines, frontends, backends\n"},
+    {"'': 1\n" SIDES, "f:1:1: : found an unknown key; allowed: " TOP_KEYS "\n"},
+    {"\"a\\e[2Jb\": 1\n" SIDES, "f:1:1: a?[2Jb: found an unknown key; allowed: " TOP_KEYS "\n"},
+    {"<<: {workers: 1}\n" SIDES, "f:1:1: <<: found an unknown key; allowed: " TOP_KEYS "\n"},
     {"log: {levl: info}\n" SIDES, "f:1:7: log.levl: found an unknown key; did you mean 'level'?\n"},
     {"deadlines: {half-close: 1s}\n" SIDES,
      "f:1:13: deadlines.half-close: found an unknown key; did you mean 'half_close'?\n"},
-    {"admin: {listen: x}\nreaper: {action: report}\n" SIDES, "f:1:1: admin: " LATER "f:2:1: reaper: " LATER},
+    {"admin: {listen: x}\n" SIDES, "f:1:1: admin: " LATER},
+    {"reaper: {watch: [9000, 70000, x], action: kill, interval: 1ms}\n" SIDES,
+     "f:1:24: reaper.watch[1]: found '70000'; allowed: off, backends, or a list of ports from 1 to 65535\n"
+     "f:1:31: reaper.watch[2]: found 'x'; allowed: off, backends, or a list of ports from 1 to 65535 (digits "
+     "only)\n"
+     "f:1:43: reaper.action: found 'kill'; allowed: report, finish, destroy or ladder\n"
+     "f:1:59: reaper.interval: found '1ms'; allowed: a duration from 100ms to 1h\n"},
     {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: http\n  accept_proxy: off\n"
      "  trusted: []\n  max_connections_per_client: 5\n"
      "backends:\n- name: b\n  servers: h:1\n  send_proxy: v2\n  reuse: off\n",
@@ -306,13 +310,10 @@ static const struct bad keys[] = {
 };
 
 static const struct bad sides[] = {
-    {"", "f:1:1: found nothing; allowed: a mapping of workers, log, drain, deadlines, frontends, backends\n"},
-    {"# nothing\n",
-     "f:2:1: found nothing; allowed: a mapping of workers, log, drain, deadlines, frontends, backends\n"},
-    {"just text\n",
-     "f:1:1: found 'just text'; allowed: a mapping of workers, log, drain, deadlines, frontends, backends\n"},
-    {"- a\n",
-     "f:1:1: found a list; allowed: a mapping of workers, log, drain, deadlines, frontends, backends\n"},
+    {"", "f:1:1: found nothing; allowed: a mapping of " TOP_KEYS "\n"},
+    {"# nothing\n", "f:2:1: found nothing; allowed: a mapping of " TOP_KEYS "\n"},
+    {"just text\n", "f:1:1: found 'just text'; allowed: a mapping of " TOP_KEYS "\n"},
+    {"- a\n", "f:1:1: found a list; allowed: a mapping of " TOP_KEYS "\n"},
     {"workers: 1\n", "f:1:1: backends: found nothing; allowed: a list of 1 to 1024 mappings\n"
                      "f:1:1: frontends: found nothing; allowed: a list of 1 to 1024 mappings\n"},
     {"frontends: []\nbackends: {name: b}\n",
@@ -487,7 +488,8 @@ static void hostile_files_are_refused_in_bounded_time(void **state)
     refuse_repeated("", "!", "", 4000, NULL);
 }
 
-/* libfyaml 0.7.12 prints the line of an error into a buffer of the terminal's width; here it must not get to. */
+/* libfyaml 0.7.12 prints the line of an error into a buffer of the terminal's width; here it must not get to.
+ * */
 static void an_error_on_a_long_line_is_reported(void **state)
 {
     (void)state;

@@ -1,0 +1,350 @@
+#include "proxy/watch/leaks.h"
+
+#include "reaper/error.h"
+#include "reaper/kernel/look.h"
+#include "reaper/kernel/owner.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How often what leaks is said, at most; and of how many owners, those with most first. */
+enum { SAY_EVERY_MS = 10000, OWNERS_SAID = 8 };
+
+/* Sockets ended in one look; the next look goes on. */
+enum { ACTS_MAX = 1000 };
+
+struct leaks {
+    const struct conf_reaper *conf;
+    struct log_ring *ring;
+    struct netlink *netlink;
+    int proc_fd;
+    uint16_t *ports;
+    size_t port_count;
+    struct triage now, before;
+    uint32_t *own; /* inodes of this process's sockets, sorted; read when they matter */
+    size_t own_count, own_room;
+    size_t said[TRIAGE_CAUSE_COUNT]; /* counts as last logged */
+    uint64_t say_again_ms;
+    int failed; /* the last error, to say it once */
+};
+
+/* ---- what is ours ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+static bool own_add(struct leaks *leaks, uint32_t inode)
+{
+    if (leaks->own_count == leaks->own_room) {
+        size_t room = leaks->own_room ? 2 * leaks->own_room : 1024;
+        uint32_t *own = realloc(leaks->own, room * sizeof *own);
+        if (!own)
+            return false;
+        leaks->own = own;
+        leaks->own_room = room;
+    }
+    leaks->own[leaks->own_count++] = inode;
+    return true;
+}
+
+/* False when that can't be told: then nothing is touched. */
+static bool own_read(struct leaks *leaks)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    bool complete = directory != NULL;
+    struct dirent *entry;
+    leaks->own_count = 0;
+    while (complete && (entry = readdir(directory))) {
+        char link[64];
+        ssize_t n = readlinkat(dirfd(directory), entry->d_name, link, sizeof link - 1);
+        if (n < 0)
+            continue;
+        link[n] = '\0';
+        if (strncmp(link, "socket:[", 8) == 0)
+            complete = own_add(leaks, (uint32_t)strtoul(link + 8, NULL, 10));
+    }
+    if (directory)
+        closedir(directory);
+    if (leaks->own_count > 0)
+        qsort(leaks->own, leaks->own_count, sizeof *leaks->own, by_number);
+    return complete;
+}
+
+static bool is_own(const struct leaks *leaks, uint32_t inode)
+{
+    return inode != 0 && leaks->own_count > 0 &&
+           bsearch(&inode, leaks->own, leaks->own_count, sizeof inode, by_number);
+}
+
+/* ---- saying ---- */
+
+static void count_causes(const struct triage *triage, size_t counts[TRIAGE_CAUSE_COUNT])
+{
+    memset(counts, 0, TRIAGE_CAUSE_COUNT * sizeof *counts);
+    for (size_t i = 0; i < triage->leak_count; i++)
+        counts[triage->leaks[i].cause]++;
+}
+
+static void put_causes(struct line *line, const size_t counts[TRIAGE_CAUSE_COUNT])
+{
+    for (enum triage_cause cause = 0; cause < TRIAGE_CAUSE_COUNT; cause++)
+        if (cause != TRIAGE_NO_CAUSE)
+            line_number(line, triage_cause_name(cause), counts[cause]);
+}
+
+static void say_total(struct leaks *leaks, const size_t counts[TRIAGE_CAUSE_COUNT], uint64_t now_ms)
+{
+    struct line line;
+    uint64_t oldest_ms = 0;
+    size_t older = 0;
+    for (size_t i = 0; i < leaks->now.leak_count; i++) {
+        uint64_t age_ms = leak_age_ms(&leaks->now.leaks[i], now_ms, NULL);
+        oldest_ms = age_ms > oldest_ms ? age_ms : oldest_ms;
+        older += age_ms >= leaks->conf->older_than_ms;
+    }
+    line_begin(&line, log_format(leaks->ring), older > 0 ? CONF_LOG_WARNING : CONF_LOG_INFO, "leaks");
+    line_number(&line, "count", leaks->now.leak_count);
+    line_number(&line, "older", older);
+    line_number(&line, "oldest_ms", oldest_ms);
+    put_causes(&line, counts);
+    if (log_wants(leaks->ring, older > 0 ? CONF_LOG_WARNING : CONF_LOG_INFO))
+        log_line(leaks->ring, line_end(&line));
+}
+
+/* What one process leaks. */
+struct owned {
+    const struct owner_process *process;
+    size_t counts[TRIAGE_CAUSE_COUNT];
+    size_t total;
+};
+
+static int by_total(const void *a, const void *b)
+{
+    const struct owned *left = a, *right = b;
+    return (left->total < right->total) - (left->total > right->total);
+}
+
+static void say_owner(struct leaks *leaks, const struct owned *owned)
+{
+    struct line line;
+    line_begin(&line, log_format(leaks->ring), CONF_LOG_INFO, "leak_owner");
+    line_number(&line, "pid", (uint64_t)owned->process->pid);
+    line_text(&line, "program", owned->process->program);
+    line_text(&line, "state", owner_state_name(owned->process->state));
+    line_number(&line, "count", owned->total);
+    put_causes(&line, owned->counts);
+    log_line(leaks->ring, line_end(&line));
+}
+
+static void sum_owner(struct owned *owned, const struct owners *owners, const struct leak *leak)
+{
+    const struct owner_holder *holder;
+    size_t count = owners_of(owners, leak->row.inode, &holder);
+    for (size_t i = 0; i < count; i++) {
+        struct owned *of = &owned[holder[i].process];
+        of->process = &owners->processes[holder[i].process];
+        of->counts[leak->cause]++;
+        of->total++;
+    }
+}
+
+static int find_owners(struct leaks *leaks, struct owners *owners)
+{
+    size_t count = leaks->now.leak_count;
+    uint32_t *inodes = calloc(count + 1, sizeof *inodes);
+    if (!inodes)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        inodes[i] = leaks->now.leaks[i].row.inode;
+    int error = owners_find(owners, leaks->proc_fd, inodes, count);
+    free(inodes);
+    return error;
+}
+
+static void say_owners(struct leaks *leaks, const struct owners *owners)
+{
+    struct owned *owned = calloc(owners->process_count + 1, sizeof *owned);
+    if (!owned)
+        return;
+    for (size_t i = 0; i < leaks->now.leak_count; i++)
+        sum_owner(owned, owners, &leaks->now.leaks[i]);
+    qsort(owned, owners->process_count, sizeof *owned, by_total);
+    for (size_t i = 0; i < owners->process_count && i < OWNERS_SAID && owned[i].total > 0; i++)
+        say_owner(leaks, &owned[i]);
+    free(owned);
+}
+
+static void say_changes(struct leaks *leaks, uint64_t now_ms)
+{
+    size_t counts[TRIAGE_CAUSE_COUNT];
+    struct owners owners = {0};
+    count_causes(&leaks->now, counts);
+    if (now_ms < leaks->say_again_ms || memcmp(counts, leaks->said, sizeof counts) == 0)
+        return;
+    memcpy(leaks->said, counts, sizeof counts);
+    leaks->say_again_ms = now_ms + SAY_EVERY_MS;
+    say_total(leaks, counts, now_ms);
+    if (log_wants(leaks->ring, CONF_LOG_INFO) && find_owners(leaks, &owners) == 0)
+        say_owners(leaks, &owners);
+    owners_clear(&owners);
+}
+
+/* ---- ending ---- */
+
+static size_t descriptors_held(const struct leaks *leaks, const struct owners *owners,
+                               const struct leak *leak)
+{
+    const struct owner_holder *holder;
+    size_t held = 0, count = owners_of(owners, leak->row.inode, &holder);
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = owners->processes[holder[i].process].pid;
+        held += owner_holds(leaks->proc_fd, pid, holder[i].fd, leak->row.inode) == 1;
+    }
+    return held;
+}
+
+static void say_ended(struct leaks *leaks, const struct owners *owners, const struct leak *leak,
+                      const struct ladder_result *result, uint64_t now_ms)
+{
+    char text[DIAG_ENDPOINT_TEXT];
+    struct line line;
+    const struct owner_holder *holder;
+    int outcome = ladder_verify(leaks->netlink, leak);
+    if (result->error && outcome == LADDER_GONE) /* it ended by itself meanwhile */
+        return;
+    line_begin(&line, log_format(leaks->ring), CONF_LOG_WARNING, "leak_ended");
+    line_text(&line, "local", diag_endpoint_text(&leak->row.id.local, text));
+    line_text(&line, "peer", diag_endpoint_text(&leak->row.id.remote, text));
+    line_text(&line, "cause", triage_cause_name(leak->cause));
+    line_number(&line, "age_ms", leak_age_ms(leak, now_ms, NULL));
+    if (owners_of(owners, leak->row.inode, &holder) > 0) {
+        line_number(&line, "pid", (uint64_t)owners->processes[holder->process].pid);
+        line_text(&line, "program", owners->processes[holder->process].program);
+        line_number(&line, "fd", (uint64_t)holder->fd);
+    }
+    line_text(&line, "rung", ladder_action_name(result->rung));
+    if (result->error)
+        line_text(&line, "error", error_name(result->error));
+    line_text(&line, "verified", outcome < 0 ? error_name(outcome) : ladder_outcome_name(outcome));
+    line_number(&line, "descriptors_held", descriptors_held(leaks, owners, leak));
+    if (log_wants(leaks->ring, CONF_LOG_WARNING))
+        log_line(leaks->ring, line_end(&line));
+}
+
+static bool is_due(const struct leaks *leaks, const struct leak *leak, uint64_t now_ms)
+{
+    const struct ladder_policy policy = {.action = leaks->conf->action,
+                                         .older_than_ms = leaks->conf->older_than_ms};
+    return ladder_check(leak, &policy, now_ms) == LADDER_CLEAR;
+}
+
+/* Of those that are due: one whose peer is ours belongs to a session, one that is ours is not a backend's. */
+static bool is_beside(const struct leaks *leaks, const struct leak *leak)
+{
+    return !is_own(leaks, leak->peer_inode) && !is_own(leaks, leak->row.inode);
+}
+
+static void end_due(struct leaks *leaks, uint64_t now_ms)
+{
+    struct owners owners = {0};
+    size_t due = 0, acts = 0;
+    for (size_t i = 0; i < leaks->now.leak_count; i++)
+        due += is_due(leaks, &leaks->now.leaks[i], now_ms);
+    if (due == 0 || !own_read(leaks) || find_owners(leaks, &owners) != 0) {
+        owners_clear(&owners);
+        return;
+    }
+    for (size_t i = 0; i < leaks->now.leak_count && acts < ACTS_MAX; i++) {
+        const struct leak *leak = &leaks->now.leaks[i];
+        if (!is_due(leaks, leak, now_ms) || !is_beside(leaks, leak))
+            continue;
+        struct ladder_result result = ladder_climb(leaks->netlink, &owners, leak, leaks->conf->action);
+        say_ended(leaks, &owners, leak, &result, now_ms);
+        acts++;
+    }
+    owners_clear(&owners);
+}
+
+/* ---- the interface ---- */
+
+void leaks_look(struct leaks *leaks, uint64_t now_ms)
+{
+    const struct triage recycled = leaks->before;
+    leaks->before = leaks->now;
+    leaks->now = recycled;
+    int error = look(leaks->netlink, &leaks->now, leaks->ports, leaks->port_count, true);
+    if (error) {
+        if (error != leaks->failed)
+            log_say(leaks->ring, CONF_LOG_WARNING, "reaper_blind", "error", error_text(error));
+        leaks->failed = error;
+        triage_restart(&leaks->now);
+        return;
+    }
+    leaks->failed = 0;
+    triage_finish(&leaks->now, &leaks->before, now_ms);
+    say_changes(leaks, now_ms);
+    if (leaks->conf->action != LADDER_REPORT)
+        end_due(leaks, now_ms);
+    log_flush(leaks->ring);
+}
+
+static int take_ports(struct leaks *leaks, const struct conf *conf)
+{
+    size_t most = conf->reaper.port_count;
+    for (size_t b = 0; b < conf->backend_count; b++)
+        most += conf->backends[b].server_count;
+    leaks->ports = calloc(most + 1, sizeof *leaks->ports);
+    if (!leaks->ports)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->reaper.port_count; i++)
+        leaks->ports[leaks->port_count++] = conf->reaper.ports[i];
+    for (size_t b = 0; conf->reaper.backends && b < conf->backend_count; b++)
+        for (size_t s = 0; s < conf->backends[b].server_count; s++)
+            if (conf->backends[b].servers[s].port != 0)
+                leaks->ports[leaks->port_count++] = conf->backends[b].servers[s].port;
+    return 0;
+}
+
+int leaks_open(const struct conf *conf, struct log_ring *ring, struct leaks **out)
+{
+    struct leaks *leaks = calloc(1, sizeof *leaks);
+    *out = NULL;
+    if (!leaks)
+        return -ENOMEM;
+    leaks->conf = &conf->reaper;
+    leaks->ring = ring;
+    triage_init(&leaks->now, DIAG_CLOSE_WAIT);
+    triage_init(&leaks->before, DIAG_CLOSE_WAIT);
+    leaks->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = leaks->proc_fd < 0 ? -errno : take_ports(leaks, conf);
+    if (!error)
+        error = netlink_open(&leaks->netlink);
+    if (error || leaks->port_count == 0) {
+        leaks_close(leaks);
+        return error;
+    }
+    *out = leaks;
+    return 0;
+}
+
+void leaks_close(struct leaks *leaks)
+{
+    if (!leaks)
+        return;
+    netlink_close(leaks->netlink);
+    if (leaks->proc_fd >= 0)
+        close(leaks->proc_fd);
+    triage_clear(&leaks->now);
+    triage_clear(&leaks->before);
+    free(leaks->ports);
+    free(leaks->own);
+    free(leaks);
+}
