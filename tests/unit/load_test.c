@@ -488,8 +488,7 @@ static void hostile_files_are_refused_in_bounded_time(void **state)
     refuse_repeated("", "!", "", 4000, NULL);
 }
 
-/* libfyaml 0.7.12 prints the line of an error into a buffer of the terminal's width; here it must not get to.
- * */
+/* libfyaml 0.7.12 prints the line of an error into a buffer of the terminal's width, when it is let. */
 static void an_error_on_a_long_line_is_reported(void **state)
 {
     (void)state;
@@ -643,8 +642,8 @@ static void a_configuration_needs_both_sides_or_a_file(void **state)
     static const char *const cases[][4] = {
         {NULL}, {"--listen=127.0.0.1:1", NULL}, {"--backend=h:1", NULL}, {"-c", "x", "--backend=h:1", NULL}};
     static const char *const errors[] = {
-        "--listen: found nothing; allowed: an address such as 127.0.0.1:8080, or a whole configuration with "
-        "-c FILE",
+        ("--listen: found nothing; allowed: an address such as 127.0.0.1:8080, or a whole configuration with "
+         "-c FILE"),
         "--backend: found nothing; allowed: an address such as 127.0.0.1:9000",
         "--listen: found nothing; allowed: an address such as 127.0.0.1:8080",
         "--backend: found beside -c; allowed: either a file, or --listen and --backend",
