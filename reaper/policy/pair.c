@@ -109,7 +109,8 @@ static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
 {
     pair->phase = (uint8_t)phase;
     pair->ending_ms = now_ms;
-    begin_window(pair, now_ms);
+    if (phase == PAIR_RESETTING || phase == PAIR_CLOSING)
+        begin_window(pair, now_ms);
 }
 
 static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, unsigned action)

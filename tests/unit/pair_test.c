@@ -1079,6 +1079,20 @@ static void drain_never_fools_a_client_that_half_closed(void **state)
     assert_int_equal(at(&bed), 30000);
 }
 
+static void drain_and_lifetime_do_not_begin_half_close_anew(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    set_after(&bed, DEADLINE_LIFETIME, 28000);
+    set_after(&bed, DEADLINE_DRAIN, DEADLINE_OFF);
+    assert_int_equal(expire_until(&bed, 20000), 0);
+    event(&bed, PAIR_EVENT_DRAIN);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 30000);
+    assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
+}
+
 static void rest_waits_for_held_and_for_unacknowledged_bytes(void **state)
 {
     (void)state;
@@ -1673,6 +1687,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(drain_lets_an_answer_finish_within_its_deadline),
     cmocka_unit_test(drain_resets_what_never_rests),
     cmocka_unit_test(drain_never_fools_a_client_that_half_closed),
+    cmocka_unit_test(drain_and_lifetime_do_not_begin_half_close_anew),
     cmocka_unit_test(rest_waits_for_held_and_for_unacknowledged_bytes),
     cmocka_unit_test(drain_while_connecting_ends_what_gets_connected),
     cmocka_unit_test(drain_bounds_an_attempt_to_connect),
