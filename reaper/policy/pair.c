@@ -101,7 +101,6 @@ static void begin_window(struct pair *pair, uint64_t now_ms)
 {
     pair->window_ms = now_ms;
     pair->window_bytes = acked_bytes(pair);
-    pair->spared_ms = 0;
     pair->probed_ms = 0;
 }
 
@@ -109,8 +108,10 @@ static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
 {
     pair->phase = (uint8_t)phase;
     pair->ending_ms = now_ms;
-    if (phase == PAIR_RESETTING || phase == PAIR_CLOSING)
+    if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) {
         begin_window(pair, now_ms);
+        pair->spared_ms = 0;
+    }
 }
 
 static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, unsigned action)

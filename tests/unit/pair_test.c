@@ -1079,6 +1079,19 @@ static void drain_never_fools_a_client_that_half_closed(void **state)
     assert_int_equal(at(&bed), 30000);
 }
 
+static void a_fin_does_not_begin_the_wait_for_a_delivery_anew(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    set_after(&bed, DEADLINE_LIFETIME, 60000);
+    relay_unacked(&bed, HALF_RESPONSE, 1000);
+    assert_int_equal(expire_until(&bed, 65000 + DELIVERY_MS - 100), 0);
+    assert_int_equal(fin(&bed, HALF_REQUEST), to(PAIR_DO_FIN, LEG_BACKEND));
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 65000 + DELIVERY_MS);
+}
+
 static void drain_and_lifetime_do_not_begin_half_close_anew(void **state)
 {
     (void)state;
@@ -1687,6 +1700,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(drain_lets_an_answer_finish_within_its_deadline),
     cmocka_unit_test(drain_resets_what_never_rests),
     cmocka_unit_test(drain_never_fools_a_client_that_half_closed),
+    cmocka_unit_test(a_fin_does_not_begin_the_wait_for_a_delivery_anew),
     cmocka_unit_test(drain_and_lifetime_do_not_begin_half_close_anew),
     cmocka_unit_test(rest_waits_for_held_and_for_unacknowledged_bytes),
     cmocka_unit_test(drain_while_connecting_ends_what_gets_connected),
