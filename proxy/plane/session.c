@@ -18,8 +18,7 @@ enum { BUDGET = 1 << 20 };
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 
-/* When to look again whether a client that sent FIN has closed: after 50, 100 ms and so on, then every 1.6 s.
- * */
+/* When to look again whether a client that sent FIN has closed: after 50, 100 ms ..., then every 1.6 s. */
 enum { CLIENT_LOOKS = 5 };
 #define CLIENT_LOOK_MS UINT64_C(50)
 

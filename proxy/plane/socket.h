@@ -25,8 +25,7 @@ enum { SOCKET_TEXT = 128 };
 /* "1.2.3.4:80", "[::1]:80", or "unix" for an address without one. Returns `text`. */
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT]);
 
-/* Whether other sockets may listen on the address too: nobody's, those that follow, or beside those before.
- * */
+/* Whether other sockets may listen on the address too: nobody's, those that follow, or beside others. */
 enum socket_share { SOCKET_ALONE, SOCKET_FIRST, SOCKET_BESIDE };
 
 /* A bound, listening socket with the options that accepted ones inherit (tcp(7)). A unix path that nobody
