@@ -39,7 +39,7 @@ def left_by_the_proxy(leak, proxy):
 
 class NoLeakIsLeft(unittest.TestCase):
     def check(self, mode):
-        with Leak(mode) as leak, Proxy(leak.address, "--half-close", "2s") as proxy:
+        with Leak(mode) as leak, Proxy(leak.address, "--half-close", "2s", "--workers", "2") as proxy:
             clients = clients_come(proxy.address, TRAFFIC[mode])
             wait_for(lambda: len(sockets("state established", f"sport = :{leak.port}")) >= COUNT,
                      "every session reaches the backend")

@@ -51,7 +51,7 @@ def run_sessions(address, count):
 
 class Soak(unittest.TestCase):
     def test_descriptors_and_memory_return(self):
-        with Leak("healthy") as leak, Proxy(leak.address, "--half-close", "2s", "--log-level", "info") as proxy:
+        with Leak("healthy") as leak, Proxy(leak.address, "--half-close", "2s", "--workers", "2") as proxy:
             idle = descriptor_count(proxy.pid)
             run_sessions(proxy.address, WARM_UP)
             proxy.wait_for_sessions(WARM_UP)
