@@ -57,3 +57,13 @@ uint64_t argument_duration(struct argp_state *state, const char *option, const c
         argp_error(state, "%s: found '%s'; allowed: at most 365d", option, text);
     return ms;
 }
+
+uint64_t argument_number(struct argp_state *state, const char *option, const char *text, uint64_t min,
+                         uint64_t max)
+{
+    uint64_t number = 0;
+    if (value_integer(text, &number) || number < min || number > max)
+        argp_error(state, "%s: found '%s'; allowed: a number from %ju to %ju", option, text, (uintmax_t)min,
+                   (uintmax_t)max);
+    return number;
+}

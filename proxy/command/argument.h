@@ -36,4 +36,8 @@ void argument_pids(struct argp_state *state, const char *option, const char *tex
 /* "30s", "2m": milliseconds. */
 uint64_t argument_duration(struct argp_state *state, const char *option, const char *text);
 
+/* Digits, within the bounds. */
+uint64_t argument_number(struct argp_state *state, const char *option, const char *text, uint64_t min,
+                         uint64_t max);
+
 #endif

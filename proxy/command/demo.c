@@ -1,14 +1,13 @@
-#include "proxy/command/command.h"
-
 #include "bench/leak.h"
 #include "conf/load.h"
 #include "conf/value.h"
+#include "proxy/command/argument.h"
+#include "proxy/command/command.h"
 #include "proxy/plane/plane.h"
 #include "proxy/watch/log.h"
 #include "reaper/error.h"
 #include "reaper/kernel/netlink.h"
 
-#include <argp.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -307,26 +306,19 @@ static const struct argp_option options[] = {
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
     struct demo *demo = state->input;
-    const char *wrong = NULL;
     switch (key) {
     case 'd':
-        wrong = value_duration(argument, &demo->duration_ms);
-        if (!wrong && (demo->duration_ms < DURATION_MIN_MS || demo->duration_ms > DURATION_MAX_MS))
-            wrong = "allowed are 5s to 10m";
-        if (wrong)
-            argp_error(state, "--duration: found '%s': %s", argument, wrong);
+        demo->duration_ms = argument_duration(state, "--duration", argument);
+        if (demo->duration_ms < DURATION_MIN_MS || demo->duration_ms > DURATION_MAX_MS)
+            argp_error(state, "--duration: found '%s'; allowed: 5s to 10m", argument);
         return 0;
     case 'n':
-        wrong = value_integer(argument, &demo->clients_a_second);
-        if (!wrong && (demo->clients_a_second < 1 || demo->clients_a_second > CLIENTS_MAX))
-            wrong = "allowed are 1 to 500";
-        if (wrong)
-            argp_error(state, "--clients: found '%s': %s", argument, wrong);
+        demo->clients_a_second = argument_number(state, "--clients", argument, 1, CLIENTS_MAX);
         return 0;
     case ARGP_KEY_END:
         if (demo->clients_a_second * (demo->duration_ms / 1000) > LEAKS_MAX)
-            argp_error(state, "that is more than %d leaks; fewer clients or a shorter time, please",
-                       LEAKS_MAX);
+            argp_error(state, "--duration times --clients: found %ju leaks; allowed: %d",
+                       (uintmax_t)(demo->clients_a_second * (demo->duration_ms / 1000)), LEAKS_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -343,8 +335,7 @@ int command_demo(int argc, char **argv)
                "Exit status: 0 the leak was finished, 1 it was not or something failed, 2 wrong usage.",
     };
     struct demo demo = {.duration_ms = 20000, .clients_a_second = 20};
-    argp_err_exit_status = EXIT_USAGE;
-    argp_parse(&parser, argc, argv, 0, NULL, &demo);
+    argument_parse(&parser, argc, argv, &demo);
 
     const char *where = "";
     bool fine = false;

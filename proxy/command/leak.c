@@ -1,9 +1,8 @@
-#include "proxy/command/command.h"
-
 #include "bench/leak.h"
 #include "conf/value.h"
+#include "proxy/command/argument.h"
+#include "proxy/command/command.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,78 +24,71 @@ static const struct argp_option options[] = {
 
 enum { BACKLOG_MAX = 65535, INTERVAL_MAX_MS = 3600 * 1000 };
 
-/* What is wrong with the argument of an option, or NULL once it is stored. */
-static const char *set_listen(struct leak_options *leak, const char *text)
+static struct sockaddr_storage listen_address(struct argp_state *state, const char *text)
 {
     struct conf_address address;
     const char *wrong = value_listen(text, &address);
+    if (!wrong && address.address.ss_family == AF_UNIX)
+        wrong = "only TCP leaks";
     if (wrong)
-        return wrong;
-    if (address.address.ss_family == AF_UNIX)
-        return "only TCP leaks";
-    leak->address = address.address;
-    return NULL;
+        argp_error(state, "--listen: found '%s'; allowed: HOST:PORT or [HOST]:PORT (%s)", text, wrong);
+    return address.address;
 }
 
-static const char *set_mode(struct leak_options *leak, const char *text)
+static enum leak_mode mode(struct argp_state *state, const char *text)
 {
-    int mode = leak_mode_find(text);
-    if (mode < 0)
-        return "there is no such mode; --help lists them";
-    leak->mode = (enum leak_mode)mode;
-    return NULL;
+    int found = leak_mode_find(text);
+    if (found < 0)
+        argp_error(state, "--mode: found '%s'; allowed are the modes in --help", text);
+    return (enum leak_mode)found;
 }
 
-static const char *set_interval(struct leak_options *leak, const char *text)
+static uint64_t response_bytes(struct argp_state *state, const char *text)
 {
-    const char *wrong = value_duration(text, &leak->trickle_ms);
+    uint64_t bytes = 0;
+    const char *wrong = value_size(text, &bytes);
     if (wrong)
-        return wrong;
-    return leak->trickle_ms == 0 || leak->trickle_ms > INTERVAL_MAX_MS ? "allowed are 1ms to 1h" : NULL;
+        argp_error(state, "--response: found '%s'; allowed: a size such as 16KiB (%s)", text, wrong);
+    return bytes;
 }
 
-static const char *set_backlog(struct leak_options *leak, const char *text)
+static uint64_t interval_ms(struct argp_state *state, const char *text)
 {
-    uint64_t backlog = 0;
-    const char *wrong = value_integer(text, &backlog);
-    if (wrong)
-        return wrong;
-    if (backlog > BACKLOG_MAX)
-        return "allowed are 0 to 65535";
-    leak->backlog = (int)backlog;
-    return NULL;
-}
-
-static const char *set_option(struct leak_options *leak, int key, const char *text)
-{
-    switch (key) {
-    case 'l':
-        return set_listen(leak, text);
-    case 'm':
-        return set_mode(leak, text);
-    case OPTION_RESPONSE:
-        return value_size(text, &leak->response_bytes);
-    case OPTION_INTERVAL:
-        return set_interval(leak, text);
-    case OPTION_BACKLOG:
-        return set_backlog(leak, text);
-    default:
-        leak->http = true;
-        return NULL;
-    }
+    uint64_t ms = argument_duration(state, "--interval", text);
+    if (ms == 0 || ms > INTERVAL_MAX_MS)
+        argp_error(state, "--interval: found '%s'; allowed: 1ms to 1h", text);
+    return ms;
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
-    for (const struct argp_option *option = options; option->name; option++) {
-        if (option->key != key)
-            continue;
-        const char *wrong = set_option(state->input, key, argument);
-        if (wrong)
-            argp_error(state, "--%s: found '%s': %s", option->name, argument, wrong);
+    struct leak_options *leak = state->input;
+    switch (key) {
+    case 'l':
+        leak->address = listen_address(state, argument);
         return 0;
+    case 'm':
+        leak->mode = mode(state, argument);
+        return 0;
+    case OPTION_HTTP:
+        leak->http = true;
+        return 0;
+    case OPTION_RESPONSE:
+        leak->response_bytes = response_bytes(state, argument);
+        return 0;
+    case OPTION_INTERVAL:
+        leak->trickle_ms = interval_ms(state, argument);
+        return 0;
+    case OPTION_BACKLOG:
+        leak->backlog = (int)argument_number(state, "--backlog", argument, 0, BACKLOG_MAX);
+        return 0;
+    case ARGP_KEY_INIT:
+        leak_options_default(leak);
+        leak->address = listen_address(state, "127.0.0.1:9000");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
-    return ARGP_ERR_UNKNOWN;
 }
 
 /* The modes, from their table, behind the options. argp frees what this returns. */
@@ -155,10 +147,7 @@ static int wait_for_end(const struct leak_backend *backend, const sigset_t *sign
 int command_leak(int argc, char **argv)
 {
     struct leak_options leak_options;
-    leak_options_default(&leak_options);
-    (void)set_listen(&leak_options, "127.0.0.1:9000");
-    argp_err_exit_status = EXIT_USAGE;
-    argp_parse(&parser, argc, argv, 0, NULL, &leak_options);
+    argument_parse(&parser, argc, argv, &leak_options);
 
     sigset_t signals;
     sigemptyset(&signals);
