@@ -477,7 +477,7 @@ static int reap(struct plan *plan)
 
 int command_reap(int argc, char **argv)
 {
-    struct arguments arguments = {.policy = {.action = LADDER_REPORT, .older_than_ms = 2 * 60 * 1000},
+    struct arguments arguments = {.policy = {.action = LADDER_REPORT, .older_than_ms = UINT64_C(120000)},
                                   .between_ms = 1000};
     struct plan plan = {.arguments = &arguments};
     argument_parse(&parser, argc, argv, &arguments);
