@@ -1,6 +1,7 @@
 #include "reaper/kernel/diag.h"
 
 #include "reaper/error.h"
+#include "reaper/kernel/decimal.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -128,11 +129,11 @@ static void emit_host(struct bytecode *code, unsigned operation, const struct di
     if (size == 0)
         return;
     bool v4 = size == HOST_OP + 4;
-    const struct inet_diag_hostcond condition = {
-        .family = v4 ? AF_INET : AF_INET6,
-        .prefix_len = (uint8_t)(v4 ? prefix->bits - 96 : prefix->bits),
-        .port = -1,
-    };
+    struct inet_diag_hostcond condition;
+    memset(&condition, 0, sizeof condition); /* the bytes between its fields go to the kernel as well */
+    condition.family = v4 ? AF_INET : AF_INET6;
+    condition.prefix_len = (uint8_t)(v4 ? prefix->bits - 96 : prefix->bits);
+    condition.port = -1; /* any */
     emit_op(code, operation, size, code->left_bytes + OP);
     emit(code, &condition, sizeof condition);
     emit(code, prefix->host + (v4 ? sizeof v4_prefix : 0), v4 ? 4 : 16);
@@ -412,15 +413,6 @@ bool diag_endpoint_equal(const struct diag_endpoint *a, const struct diag_endpoi
     return a->port == b->port && memcmp(a->host, b->host, sizeof a->host) == 0;
 }
 
-/* Appends a decimal number, without an end. Tables of many thousand rows are made of these. */
-static char *number_put(char *at, unsigned number)
-{
-    if (number >= 10)
-        at = number_put(at, number / 10);
-    *at = (char)('0' + number % 10);
-    return at + 1;
-}
-
 const char *diag_host_text(const uint8_t host[16], char text[DIAG_HOST_TEXT])
 {
     if (!diag_host_is_v4(host)) {
@@ -429,7 +421,7 @@ const char *diag_host_text(const uint8_t host[16], char text[DIAG_HOST_TEXT])
     }
     char *at = text;
     for (size_t i = sizeof v4_prefix; i < 16; i++) {
-        at = number_put(at, host[i]);
+        at = decimal_put(at, host[i]);
         *at++ = '.';
     }
     at[-1] = '\0';
@@ -446,6 +438,6 @@ const char *diag_endpoint_text(const struct diag_endpoint *endpoint, char text[D
     if (!v4)
         *at++ = ']';
     *at++ = ':';
-    *number_put(at, endpoint->port) = '\0';
+    *decimal_put(at, endpoint->port) = '\0';
     return text;
 }

@@ -1,11 +1,13 @@
 #include "reaper/kernel/owner.h"
 
 #include "reaper/kernel/array.h"
+#include "reaper/kernel/decimal.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,17 +100,19 @@ static int name_parse(const char *name)
     return number <= INT32_MAX ? (int)number : -1;
 }
 
-/* The inode in "socket:[123]", or 0 for a link to anything else. */
-static uint32_t link_inode(int directory_fd, const char *name)
+/* The inode in "socket:[123]", 0 for a link to anything else, or -1 when there is no such link. */
+static int64_t link_inode(int directory_fd, const char *name)
 {
     static const char before[] = "socket:[";
     enum { BEFORE = sizeof before - 1 };
     char target[BEFORE + 12];
     ssize_t length = readlinkat(directory_fd, name, target, sizeof target);
+    if (length < 0)
+        return -1;
     if (length <= BEFORE || memcmp(target, before, BEFORE) != 0 || target[length - 1] != ']')
         return 0;
     int64_t inode = number_parse(target + BEFORE, (size_t)length - BEFORE - 1);
-    return inode < 0 ? 0 : (uint32_t)inode;
+    return inode < 0 ? 0 : inode;
 }
 
 /* ---- one process ---- */
@@ -199,25 +203,64 @@ static int process_add(struct owners *owners, int pid_fd, pid_t pid)
 
 /* ---- the walk ---- */
 
-static int fds_walk(struct walk *walk, int fds_fd)
+/* Looks at one descriptor's link. Returns 1, 0 when there is none, or -ENOMEM. */
+static int fd_look(struct walk *walk, int fds_fd, const char *name, int fd)
+{
+    int64_t inode = link_inode(fds_fd, name);
+    if (inode < 0)
+        return 0;
+    if (!set_has(&walk->wanted, (uint32_t)inode))
+        return 1;
+    const struct owner_holder holder = {
+        .inode = (uint32_t)inode, .process = (uint32_t)walk->owners->process_count, .fd = fd};
+    int error = holder_add(walk->owners, holder);
+    return error ? error : 1;
+}
+
+/* Looks at descriptors 0, 1, 2 ... and spares the kernel the listing, which costs it a fifth of all. The
+ * directory's size says how many there are (since Linux 6.2; 0 before); where they are too sparse it gives
+ * up. Returns the first descriptor that it has not looked at, INT_MAX when there are no more, or -ENOMEM. */
+static int fds_probe(struct walk *walk, int fds_fd)
+{
+    struct stat directory;
+    if (fstat(fds_fd, &directory) < 0 || directory.st_size <= 0)
+        return 0;
+    off_t left = directory.st_size, holes_left = directory.st_size / 8;
+    for (int fd = 0; left > 0; fd++) {
+        char name[12];
+        *decimal_put(name, (unsigned)fd) = '\0';
+        int looked = fd_look(walk, fds_fd, name, fd);
+        if (looked < 0)
+            return looked;
+        left -= looked;
+        if (looked == 0 && --holes_left < 0)
+            return fd + 1;
+    }
+    return INT_MAX;
+}
+
+static int fds_list(struct walk *walk, int fds_fd, int from)
 {
     ssize_t length;
     while ((length = getdents64(fds_fd, walk->entries, ENTRIES_BYTES)) > 0) {
         for (ssize_t at = 0; at < length;) {
             const struct dirent64 *entry = (const struct dirent64 *)(void *)(walk->entries + at);
             int fd = name_parse(entry->d_name);
-            uint32_t inode = fd < 0 ? 0 : link_inode(fds_fd, entry->d_name);
+            int looked = fd < from ? 0 : fd_look(walk, fds_fd, entry->d_name, fd);
+            if (looked < 0)
+                return looked;
             at += entry->d_reclen;
-            if (!set_has(&walk->wanted, inode))
-                continue;
-            const struct owner_holder holder = {
-                .inode = inode, .process = (uint32_t)walk->owners->process_count, .fd = fd};
-            int error = holder_add(walk->owners, holder);
-            if (error)
-                return error;
         }
     }
     return 0;
+}
+
+static int fds_walk(struct walk *walk, int fds_fd)
+{
+    int from = fds_probe(walk, fds_fd);
+    if (from < 0)
+        return from;
+    return from == INT_MAX ? 0 : fds_list(walk, fds_fd, from);
 }
 
 /* Only a lack of memory is an error here: a process that ends meanwhile holds nothing any more. */
