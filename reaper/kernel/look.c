@@ -30,24 +30,19 @@ static void dump_restart(void *context)
     triage_restart(wanted->triage);
 }
 
-/* Two dumps: the leaks with their tcp_info, which costs the kernel a lock and much copying for each row, and
- * what explains them without. */
+/* All in one dump: for the kernel, walking its table once more costs more than the tcp_info of the rows that
+ * explain the leaks. Asking for LISTEN costs nothing, that is another, smaller table. */
 int look(struct netlink *netlink, struct triage *triage, const uint16_t *ports, size_t port_count,
          bool context)
 {
+    uint32_t explain = context ? triage_context_states(triage) : DIAG_STATE_BIT(DIAG_LISTEN);
     struct wanted wanted = {.triage = triage, .ports = ports, .port_count = port_count};
-    struct diag_filter filter = {.states = triage_leak_states(triage),
-                                 .side = DIAG_EITHER,
-                                 .ports = ports,
-                                 .port_count = port_count,
-                                 .want_info = true};
-    struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = &wanted};
+    const struct diag_filter filter = {.states = triage_leak_states(triage) | explain,
+                                       .side = DIAG_EITHER,
+                                       .ports = ports,
+                                       .port_count = port_count,
+                                       .want_info = true};
+    const struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = &wanted};
     triage_restart(triage);
-    int error = netlink_dump(netlink, &filter, &sink);
-    if (error)
-        return error;
-    filter.states = context ? triage_context_states(triage) : DIAG_STATE_BIT(DIAG_LISTEN);
-    filter.want_info = false;
-    sink.restart = NULL; /* would drop the leaks; a listener or a peer that comes twice does no harm */
     return netlink_dump(netlink, &filter, &sink);
 }

@@ -1,7 +1,7 @@
 #ifndef REAPER_KERNEL_LOOK_H
 #define REAPER_KERNEL_LOOK_H
 
-/* One look at the kernel's sockets: the dumps that a struct triage wants, at the ports that somebody asked
+/* One look at the kernel's sockets: the dump that a struct triage wants, at the ports that somebody asked
  * for.
  *
  * Blocks for the kernel's own work; the struct netlink's thread. */
