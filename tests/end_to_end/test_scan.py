@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import unittest
 
@@ -207,6 +208,30 @@ class Watching(unittest.TestCase):
             self.assertEqual(result.status, 1)
             self.assertEqual(result.output.count("1 in close-wait, +0.0 per minute."), 3, result)
             self.assertIn("PER MINUTE", result.output)
+
+
+class WithManyRows(unittest.TestCase):
+    """A hundred thousand rows; in TIME_WAIT, where they need neither descriptors nor memory to speak of."""
+    ROWS, LISTENERS = 100000, 5
+
+    def setUp(self):
+        for name, value in (("tcp_tw_reuse", "0"), ("tcp_max_tw_buckets", "200000"),
+                            ("ip_local_port_range", "10000 60999")):
+            setting = pathlib.Path("/proc/sys/net/ipv4") / name
+            self.addCleanup(setting.write_text, setting.read_text())
+            setting.write_text(value)
+
+    def test_each_is_shown_once(self):
+        for number in range(self.LISTENERS):
+            with socket.create_server((f"127.0.0.{number + 1}", 0)) as listener:
+                for _ in range(self.ROWS // self.LISTENERS):
+                    client = socket.create_connection(listener.getsockname())
+                    connection, _ = listener.accept()
+                    client.close()  # who closes first has the TIME_WAIT, and its port stays taken
+                    connection.close()
+        report = lastack("scan", "--brief", "--state", "time-wait", "--json").json
+        self.assertGreaterEqual(report["count"], self.ROWS)
+        self.assertEqual(len({(row["local"], row["peer"]) for row in report["sockets"]}), report["count"])
 
 
 @unittest.skipUnless(os.path.exists("/proc/1/fd") and os.geteuid() == 0, "needs root to drop rights from")
