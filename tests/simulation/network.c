@@ -706,8 +706,8 @@ uint64_t socket_unacked(int fd)
     return c->sent_bytes - c->acked_bytes + (c->fin_sent && !c->fin_acked ? 1 : 0);
 }
 
-/* tcpi_last_ack_recv: any segment of the peer's counts, also one that acknowledges nothing new, as the answers to
- * window probes do. */
+/* tcpi_last_ack_recv: any segment of the peer's counts, also one that acknowledges nothing new, as the
+ * answers to window probes do. */
 uint64_t socket_last_ack_ms(int fd)
 {
     const struct connection *c = network_connection(fd);

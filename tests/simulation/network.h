@@ -1,13 +1,13 @@
 #ifndef TESTS_SIMULATION_NETWORK_H
 #define TESTS_SIMULATION_NETWORK_H
 
-/* A kernel and a network that exist only in this process: what proxy/plane calls for sockets, pipes, epoll and
- * memory ends here, and behind each socket is a peer that behaves as it was told.
+/* A kernel and a network that exist only in this process: what proxy/plane calls for sockets, pipes, epoll
+ * and memory ends here, and behind each socket is a peer that behaves as it was told.
  *
  * Bytes are not stored: byte n of a stream is known from the stream and n alone. recv() makes them, send()
- * compares them, so a byte that is lost, repeated, swapped or taken from another session does not get past the
- * next write. Time passes only from event to event and is the same for all; nothing here is random but what
- * random_below() says, so a seed replays exactly. One thread. */
+ * compares them, so a byte that is lost, repeated, swapped or taken from another session does not get past
+ * the next write. Time passes only from event to event and is the same for all; nothing here is random but
+ * what random_below() says, so a seed replays exactly. One thread. */
 
 #include "proxy/plane/poller.h"
 #include "reaper/policy/half.h"

@@ -1,10 +1,10 @@
-/* The data plane's own session, relay and pipe code, the pair, the deadlines and the wheel, run against a network
- * that exists only in this process (network.h): a million sessions in less time than a thousand real ones take,
- * each with its own clients, servers and misfortunes, and the same again for the same seed.
+/* The data plane's own session, relay and pipe code, the pair, the deadlines and the wheel, run against a
+ * network that exists only in this process (network.h): a million sessions in less time than a thousand real
+ * ones take, each with its own clients, servers and misfortunes, and the same again for the same seed.
  *
- * What is replaced is the worker's turn (here: begin_turn), the choice of a server and the system calls. Sessions
- * run in batches that share a worker, so that one's fault would show in another. The promises are checked from
- * outside: by what the peers got, and by what time it was. */
+ * What is replaced is the worker's turn (here: begin_turn), the choice of a server and the system calls.
+ * Sessions run in batches that share a worker, so that one's fault would show in another. The promises are
+ * checked from outside: by what the peers got, and by what time it was. */
 
 #include "proxy/plane/peer.h"
 #include "proxy/plane/session.h"
@@ -296,8 +296,8 @@ void saw_progress(struct connection *sink, uint64_t bytes)
     run->credit_us = rate ? min_of(now_us, run->credit_us + bytes * 1000000 / rate) : now_us;
 }
 
-/* A FIN goes to the peer of `sink`: behind every byte that was read for it, and only if the other peer sent one or
- * this one is not fooled by it. */
+/* A FIN goes to the peer of `sink`: behind every byte that was read for it, and only if the other peer sent
+ * one or this one is not fooled by it. */
 void saw_fin(struct connection *sink)
 {
     struct run *run = &batch.runs[sink->session];
@@ -330,8 +330,8 @@ static void check_relaying(const struct run *run, const struct pair *pair, const
 {
     if (pair_half_closed(pair)) {
         must_be_by(run, run->half_closed_ms, d->after_ms[DEADLINE_HALF_CLOSE_MAX], "half_close_max holds");
-        /* What a burst bought is thrown away when the deadline is looked at, which may be one later; then come
-         * the wait for a delivery and the probes. */
+        /* What a burst bought is thrown away when the deadline is looked at, which may be one later; then
+         * come the wait for a delivery and the probes. */
         if (d->verify != VERIFY_EXTEND)
             must_be_by(run, run->credit_us / 1000,
                        2 * d->after_ms[DEADLINE_HALF_CLOSE] + 3 * DELIVERY_MS + 1000, "half_close holds");
