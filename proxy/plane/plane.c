@@ -133,12 +133,12 @@ static int allocate(struct plane *plane)
     plane->bound = calloc(plane->address_count, sizeof *plane->bound);
     plane->listen_fds = calloc(plane->worker_count * plane->address_count, sizeof *plane->listen_fds);
     plane->workers = calloc(plane->worker_count, sizeof *plane->workers);
+    for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
+        plane->listen_fds[i] = -1; /* before anything fails: 0 is a descriptor */
     if (!plane->frontends || !plane->bound || !plane->listen_fds || !plane->workers)
         return -ENOMEM;
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->frontends[f].conf = &conf->frontends[f];
-    for (size_t i = 0; i < plane->worker_count * plane->address_count; i++)
-        plane->listen_fds[i] = -1;
     return 0;
 }
 

@@ -68,6 +68,10 @@ static enum relay_event after_read(struct relay_leg *source, ssize_t n, size_t w
             source->readable = false;
         return RELAY_MORE;
     }
+    /* A dead socket never says EAGAIN: it was a write that failed, for want of memory or for a reason that
+     * only a unix socket has, and what was to be written is lost. */
+    if (n < 0 && is_transient(errno) && source->broken)
+        return RELAY_SOURCE_GONE;
     if (n < 0 && is_transient(errno)) {
         source->readable = errno == EINTR;
         return errno == EINTR ? RELAY_MORE : RELAY_BLOCKED;

@@ -70,20 +70,24 @@ static int close_with(int fd, int error)
     return error;
 }
 
+static const char *path_of(const struct conf_address *address)
+{
+    return ((const struct sockaddr_un *)&address->address)->sun_path;
+}
+
 /* The file of a listener that died is in the way of the next one; that of a living one is not ours to
  * remove. A datagram socket can't connect to a stream, but learns whether anybody holds it: ECONNREFUSED
  * or EPROTOTYPE (net/unix/af_unix.c, unix_find_bsd). The living one gets no connection that nobody uses. */
 static void remove_stale(const struct conf_address *address)
 {
     struct stat status;
-    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->address;
-    if (stat(un->sun_path, &status) || !S_ISSOCK(status.st_mode))
+    if (stat(path_of(address), &status) || !S_ISSOCK(status.st_mode))
         return;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
-    if (connect(fd, (const struct sockaddr *)un, address->length) && errno == ECONNREFUSED)
-        unlink(un->sun_path);
+    if (connect(fd, (const struct sockaddr *)&address->address, address->length) && errno == ECONNREFUSED)
+        unlink(path_of(address));
     close(fd);
 }
 
@@ -108,7 +112,12 @@ int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp
     if (share == SOCKET_FIRST)
         set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     /* The kernel cuts this down to net.core.somaxconn. */
-    return listen(fd, 65535) ? close_with(fd, -errno) : fd;
+    if (listen(fd, 65535) == 0)
+        return fd;
+    int error = -errno;
+    if (family == AF_UNIX)
+        unlink(path_of(address));
+    return close_with(fd, error);
 }
 
 int socket_bound(int fd, struct conf_address *address)

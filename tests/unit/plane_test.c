@@ -39,20 +39,6 @@ static void end_proxy(struct proxy *proxy)
     free(proxy);
 }
 
-static void relay_one(const struct proxy *proxy)
-{
-    int fds[2];
-    uint64_t ended = proxy_ended(proxy, REASON_CLOSED);
-    proxy_session(proxy, fds);
-    send_text(fds[0], "ping", 0);
-    receive_text(fds[1], "ping");
-    send_text(fds[1], "pong", 0);
-    receive_text(fds[0], "pong");
-    close(fds[0]);
-    close(fds[1]);
-    proxy_wait_ended(proxy, REASON_CLOSED, ended + 1);
-}
-
 static void a_unix_path_serves_with_every_worker_and_goes_with_the_plane(void **state)
 {
     struct proxy *proxy = new_proxy();
@@ -64,7 +50,7 @@ static void a_unix_path_serves_with_every_worker_and_goes_with_the_plane(void **
     proxy_start(proxy);
     assert_true(is_there(path.name));
     for (int i = 0; i < 20; i++)
-        relay_one(proxy);
+        proxy_relay_one(proxy);
     end_proxy(proxy);
     assert_false(is_there(path.name));
     assert_int_equal(rmdir(path.folder), 0);
@@ -84,7 +70,7 @@ static void a_path_that_a_successor_took_over_stays_his(void **state)
     proxy_start(new);
     end_proxy(old);
     assert_true(is_there(path.name));
-    relay_one(new);
+    proxy_relay_one(new);
     end_proxy(new);
     assert_int_equal(rmdir(path.folder), 0);
 }
@@ -107,7 +93,7 @@ static void a_stale_path_is_replaced_and_a_living_one_is_not(void **state)
     assert_int_equal(plane_start(&second->conf, first->log, NULL, &plane, &where), -EADDRINUSE);
     assert_ptr_equal(where, second->listen.text);
     assert_true(is_there(path.name));
-    relay_one(first);
+    proxy_relay_one(first);
     end_proxy(first);
     close(second->origin);
     free(second);
@@ -195,7 +181,7 @@ static void clients_that_can_not_be_served_wait(void **state)
     const struct conf_address *address;
     (void)state;
     proxy_start(proxy);
-    relay_one(proxy);
+    proxy_relay_one(proxy);
     address = plane_address(proxy->plane, 0, 0);
     for (int i = 0; i < WAITING; i++) {
         clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -221,7 +207,7 @@ static void clients_that_can_not_be_served_wait(void **state)
     for (uint64_t i = 0; i < WAITING - refused; i++)
         close(proxy_origin(proxy));
     proxy_wait_ended(proxy, REASON_COUNT, WAITING + 1);
-    relay_one(proxy);
+    proxy_relay_one(proxy);
     end_proxy(proxy);
 }
 
@@ -233,7 +219,7 @@ static void clients_that_can_not_be_accepted_wait(void **state)
     const struct conf_address *address;
     (void)state;
     proxy_start(proxy);
-    relay_one(proxy);
+    proxy_relay_one(proxy);
     address = plane_address(proxy->plane, 0, 0);
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     size_t hole_count = fill_holes(holes, HOLES);

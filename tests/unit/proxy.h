@@ -152,4 +152,19 @@ static inline void proxy_wait_ended(const struct proxy *proxy, enum reason reaso
     assert_int_equal(proxy_ended(proxy, reason), count);
 }
 
+/* A session with a word each way that ends in order. */
+static inline void proxy_relay_one(const struct proxy *proxy)
+{
+    int fds[2];
+    uint64_t closed = proxy_ended(proxy, REASON_CLOSED);
+    proxy_session(proxy, fds);
+    send_text(fds[0], "ping", 0);
+    receive_text(fds[1], "ping");
+    send_text(fds[1], "pong", 0);
+    receive_text(fds[0], "pong");
+    close(fds[0]);
+    close(fds[1]);
+    proxy_wait_ended(proxy, REASON_CLOSED, closed + 1);
+}
+
 #endif

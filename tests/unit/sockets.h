@@ -6,6 +6,7 @@
 
 #include "tests/unit/cmocka.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -137,6 +138,18 @@ static inline void receive_end(int fd, int end)
     wait_for(fd, POLLIN);
     ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
     assert_int_equal(n < 0 ? errno : n > 0 ? -1 : 0, end);
+}
+
+/* The descriptors that this process has open. */
+static inline int count_descriptors(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));)
+        count += entry->d_name[0] != '.';
+    closedir(folder);
+    return count - 1; /* the folder's own */
 }
 
 #endif

@@ -1,0 +1,119 @@
+#include "tests/unit/faults.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+static struct {
+    _Atomic int site; /* enum fault_site; FAULT_SITE_COUNT: none is armed */
+    enum fault_threads threads;
+    pthread_t mine;
+    int error;
+    unsigned first, count;
+    _Atomic unsigned calls, failed;
+} fault = {.site = FAULT_SITE_COUNT};
+
+void fault_arm(enum fault_site site, enum fault_threads threads, int error, unsigned first, unsigned count)
+{
+    fault.threads = threads;
+    fault.mine = pthread_self();
+    fault.error = error;
+    fault.first = first;
+    fault.count = count;
+    atomic_store(&fault.calls, 0);
+    atomic_store(&fault.failed, 0);
+    atomic_store(&fault.site, (int)site);
+}
+
+unsigned fault_disarm(void)
+{
+    atomic_store(&fault.site, FAULT_SITE_COUNT);
+    return atomic_load(&fault.failed);
+}
+
+static bool fails(enum fault_site site)
+{
+    if (atomic_load(&fault.site) != (int)site)
+        return false;
+    if ((pthread_equal(pthread_self(), fault.mine) != 0) != (fault.threads == FAULT_MINE))
+        return false;
+    unsigned call = atomic_fetch_add(&fault.calls, 1) + 1;
+    if (call < fault.first || call - fault.first >= fault.count)
+        return false;
+    atomic_fetch_add(&fault.failed, 1);
+    errno = fault.error;
+    return true;
+}
+
+/* A wrapper of a function with a fixed list of parameters. */
+#define WRAP(site, type, failure, name, parameters, arguments)                                               \
+    type __real_##name parameters;                                                                           \
+    type __wrap_##name parameters;                                                                           \
+    type __wrap_##name parameters                                                                            \
+    {                                                                                                        \
+        return fails(site) ? (failure) : __real_##name arguments;                                            \
+    }
+
+WRAP(FAULT_MEMORY, void *, NULL, malloc, (size_t size), (size))
+WRAP(FAULT_MEMORY, void *, NULL, calloc, (size_t count, size_t size), (count, size))
+WRAP(FAULT_MEMORY, char *, NULL, strdup, (const char *text), (text))
+WRAP(FAULT_ACCEPT, int, -1, accept4, (int fd, struct sockaddr *address, socklen_t *length, int flags),
+     (fd, address, length, flags))
+WRAP(FAULT_SOCKET, int, -1, socket, (int family, int type, int protocol), (family, type, protocol))
+WRAP(FAULT_CONNECT, int, -1, connect, (int fd, const struct sockaddr *address, socklen_t length),
+     (fd, address, length))
+WRAP(FAULT_BIND, int, -1, bind, (int fd, const struct sockaddr *address, socklen_t length),
+     (fd, address, length))
+WRAP(FAULT_LISTEN, int, -1, listen, (int fd, int backlog), (fd, backlog))
+WRAP(FAULT_EPOLL_CTL, int, -1, epoll_ctl, (int set, int what, int fd, struct epoll_event *event),
+     (set, what, fd, event))
+WRAP(FAULT_EPOLL_CREATE, int, -1, epoll_create1, (int flags), (flags))
+WRAP(FAULT_EPOLL_WAIT, int, -1, epoll_wait, (int set, struct epoll_event *events, int max, int timeout_ms),
+     (set, events, max, timeout_ms))
+WRAP(FAULT_PIPE, int, -1, pipe2, (int fds[2], int flags), (fds, flags))
+WRAP(FAULT_SPLICE, ssize_t, -1, splice,
+     (int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags),
+     (in, in_at, out, out_at, size, flags))
+WRAP(FAULT_RECV, ssize_t, -1, recv, (int fd, void *bytes, size_t size, int flags), (fd, bytes, size, flags))
+WRAP(FAULT_SEND, ssize_t, -1, send, (int fd, const void *bytes, size_t size, int flags),
+     (fd, bytes, size, flags))
+WRAP(FAULT_SOCKNAME, int, -1, getsockname, (int fd, struct sockaddr *address, socklen_t *length),
+     (fd, address, length))
+WRAP(FAULT_SETSOCKOPT, int, -1, setsockopt,
+     (int fd, int level, int name, const void *value, socklen_t length), (fd, level, name, value, length))
+WRAP(FAULT_GETSOCKOPT, int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *length),
+     (fd, level, name, value, length))
+WRAP(FAULT_THREAD, int, -EAGAIN, uv_thread_create, (uv_thread_t * thread, uv_thread_cb entry, void *context),
+     (thread, entry, context))
+
+/* Those with one optional parameter. */
+int __real_fcntl(int fd, int what, ...);
+int __wrap_fcntl(int fd, int what, ...);
+int __real_ioctl(int fd, unsigned long what, ...);
+int __wrap_ioctl(int fd, unsigned long what, ...);
+
+int __wrap_fcntl(int fd, int what, ...)
+{
+    va_list list;
+    va_start(list, what);
+    long argument = va_arg(list, long);
+    va_end(list);
+    return fails(FAULT_FCNTL) ? -1 : __real_fcntl(fd, what, argument);
+}
+
+int __wrap_ioctl(int fd, unsigned long what, ...)
+{
+    va_list list;
+    va_start(list, what);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    return fails(FAULT_IOCTL) ? -1 : __real_ioctl(fd, what, argument);
+}
