@@ -2,7 +2,7 @@
 
 #include "tests/unit/proxy.h"
 
-#include <dirent.h>
+#include <sys/syscall.h>
 
 static int start(void **state)
 {
@@ -133,6 +133,15 @@ static int find_leg(int peer)
     return found;
 }
 
+static int borrow(int fd)
+{
+    int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    int copy = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, fd, 0);
+    if (process >= 0)
+        close(process);
+    return copy;
+}
+
 /* As pidfd_getfd(2) or a fork leaves it: closing ours neither closes the connection nor takes it out of an
  * epoll set. */
 static void a_leg_that_somebody_else_holds_too_troubles_nobody(void **state)
@@ -142,8 +151,9 @@ static void a_leg_that_somebody_else_holds_too_troubles_nobody(void **state)
     send_text(fds[0], "x", 0);
     receive_text(fds[1], "x");
     for (int i = 0; i < 2; i++) {
-        copies[i] = dup(find_leg(fds[i]));
-        assert_true(copies[i] >= 0);
+        copies[i] = borrow(find_leg(fds[i]));
+        if (copies[i] < 0)
+            skip(); /* the host forbids it, so nobody else can do it either */
     }
     shutdown(fds[0], SHUT_WR);
     shutdown(fds[1], SHUT_WR);
