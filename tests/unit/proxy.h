@@ -101,6 +101,7 @@ static inline int proxy_client(const struct proxy *proxy)
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (const struct sockaddr *)&address->address, address->length), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    send_at_once(fd);
     return fd;
 }
 
@@ -110,6 +111,7 @@ static inline int proxy_origin(const struct proxy *proxy)
     wait_for(proxy->origin, POLLIN);
     int fd = accept4(proxy->origin, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(fd >= 0);
+    send_at_once(fd);
     return fd;
 }
 
