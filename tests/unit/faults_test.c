@@ -3,6 +3,7 @@
 #include "tests/unit/faults.h"
 #include "tests/unit/proxy.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 
 /* Nothing ends the process, nothing leaks, and once the fault is over everybody is served. Memory is
@@ -271,12 +272,69 @@ static void a_shortage_that_lasts_is_outlasted(void **state)
     }
 }
 
+/* Writes so little at a time that it is copied, until the proxy has to hold bytes and can't. */
+static void bytes_that_can_not_be_held_end_their_session(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    int fds[2];
+    (void)state;
+    proxy_start(proxy);
+    proxy_session(proxy, fds);
+    int leg = find_leg(fds[0]);
+    fault_arm(FAULT_MEMORY, FAULT_OTHERS, ENOMEM, 1, 1);
+    while (proxy_ended(proxy, REASON_COUNT) == 0) {
+        struct pollfd polled = {.fd = fds[0], .events = POLLOUT};
+        int queued = 0;
+        assert_int_equal(poll(&polled, 1, WAIT_MS), 1);
+        if (ioctl(leg, FIONREAD, &queued) || queued > 0)
+            continue;
+        ssize_t n = send(fds[0], scratch, 1 << 13, MSG_NOSIGNAL);
+        assert_true(n > 0 || errno != EAGAIN);
+    }
+    assert_int_equal(fault_disarm(), 1);
+    assert_int_equal(proxy_ended(proxy, REASON_NO_MEMORY), 1);
+    wait_for(fds[0], POLLHUP);
+    close(fds[0]);
+    close(fds[1]);
+    proxy_relay_one(proxy);
+    end_proxy(proxy);
+}
+
+/* A splice(2) that was half done when the reset came takes the error off the socket: nothing but the
+ * hang-up is left to tell. Here the worker is kept from looking while the test takes it. */
+static void a_reset_whose_error_got_lost_is_still_a_reset(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    (void)state;
+    proxy_start(proxy);
+    for (int end = 0; end < 2; end++) {
+        int fds[2], error = 0;
+        socklen_t length = sizeof error;
+        proxy_session(proxy, fds);
+        send_text(fds[0], "x", 0);
+        receive_text(fds[1], "x");
+        int leg = find_leg(fds[end]);
+        fault_arm(FAULT_EPOLL_WAIT, FAULT_OTHERS, EINTR, 1, UINT_MAX);
+        pause_ms(10); /* a look that began before has ended; else the test finds no error to take */
+        reset_close(fds[end]);
+        wait_for(leg, POLLHUP);
+        assert_int_equal(getsockopt(leg, SOL_SOCKET, SO_ERROR, &error, &length), 0);
+        fault_disarm();
+        receive_end(fds[!end], ECONNRESET);
+        close(fds[!end]);
+        proxy_wait_ended(proxy, end ? REASON_BACKEND_RESET : REASON_CLIENT_RESET, 1);
+    }
+    end_proxy(proxy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_that_fails_leaves_nothing_behind),
         cmocka_unit_test(one_session_may_end_and_no_other_does),
         cmocka_unit_test(a_shortage_that_lasts_is_outlasted),
+        cmocka_unit_test(bytes_that_can_not_be_held_end_their_session),
+        cmocka_unit_test(a_reset_whose_error_got_lost_is_still_a_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

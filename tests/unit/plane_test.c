@@ -214,29 +214,77 @@ static void clients_that_can_not_be_served_wait(void **state)
 /* accept4(2) itself can't: nobody is lost at all. */
 static void clients_that_can_not_be_accepted_wait(void **state)
 {
+    enum { CROWD = 150 }; /* more than are accepted in a turn */
     struct proxy *proxy = new_proxy();
-    int fds[2], holes[HOLES];
+    int clients[CROWD], holes[HOLES];
     const struct conf_address *address;
     (void)state;
     proxy_start(proxy);
     proxy_relay_one(proxy);
     address = plane_address(proxy->plane, 0, 0);
-    fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (int i = 0; i < CROWD; i++)
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     size_t hole_count = fill_holes(holes, HOLES);
     leave_descriptors(0);
-    assert_int_equal(connect(fds[0], (const struct sockaddr *)&address->address, address->length), 0);
-    send_text(fds[0], "patience", 0);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(connect(clients[i], (const struct sockaddr *)&address->address, address->length), 0);
     pause_ms(300); /* gives it the time to do wrong; nothing depends on it */
     assert_int_equal(proxy_accepted(proxy), 1);
     set_descriptors(0);
-    fds[1] = proxy_origin(proxy);
-    receive_text(fds[1], "patience");
+    for (int i = 0; i < CROWD; i++)
+        close(proxy_origin(proxy));
+    for (int i = 0; i < CROWD; i++) {
+        receive_end(clients[i], 0);
+        close(clients[i]);
+    }
     for (size_t i = 0; i < hole_count; i++)
         close(holes[i]);
-    close(fds[0]);
-    close(fds[1]);
-    proxy_wait_ended(proxy, REASON_CLOSED, 2);
+    proxy_wait_ended(proxy, REASON_CLOSED, CROWD + 1);
     end_proxy(proxy);
+}
+
+static void on_stopped(uv_async_t *stopped)
+{
+    const struct proxy *proxy = stopped->data;
+    if (!plane_running(proxy->plane))
+        uv_stop(stopped->loop);
+}
+
+static void the_end_of_the_workers_is_told_and_every_address_is_known(void **state)
+{
+    struct proxy *proxy = new_proxy();
+    struct conf_frontend frontends[2];
+    struct conf_listen listens[2];
+    const char *where = NULL;
+    uv_loop_t loop;
+    uv_async_t stopped;
+    (void)state;
+    listens[0] = listens[1] = proxy->listen;
+    frontends[0] = frontends[1] = proxy->frontend;
+    frontends[1].listen = listens;
+    frontends[1].listen_count = 2;
+    proxy->conf.frontends = frontends;
+    proxy->conf.frontend_count = 2;
+    proxy->conf.workers = 4;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uv_async_init(&loop, &stopped, on_stopped), 0);
+    stopped.data = proxy;
+    assert_int_equal(log_open(&proxy->conf.log, &proxy->log), 0);
+    assert_int_equal(plane_start(&proxy->conf, proxy->log, &stopped, &proxy->plane, &where), 0);
+    const struct conf_address *all[] = {plane_address(proxy->plane, 0, 0), plane_address(proxy->plane, 1, 0),
+                                        plane_address(proxy->plane, 1, 1)};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < 3; j++)
+            assert_true(i == j || memcmp(all[i], all[j], sizeof *all[i]) != 0);
+    proxy_relay_one(proxy);
+    plane_drain(proxy->plane);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_false(plane_running(proxy->plane));
+    assert_null(plane_counters(proxy->plane, 4));
+    end_proxy(proxy);
+    uv_close((uv_handle_t *)&stopped, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 int main(void)
@@ -248,6 +296,7 @@ int main(void)
         cmocka_unit_test(a_start_that_fails_leaves_no_path_behind),
         cmocka_unit_test(clients_that_can_not_be_served_wait),
         cmocka_unit_test(clients_that_can_not_be_accepted_wait),
+        cmocka_unit_test(the_end_of_the_workers_is_told_and_every_address_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

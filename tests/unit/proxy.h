@@ -169,4 +169,30 @@ static inline void proxy_relay_one(const struct proxy *proxy)
     proxy_wait_ended(proxy, REASON_CLOSED, closed + 1);
 }
 
+static inline bool is_connected_to(int fd, int peer)
+{
+    struct sockaddr_in remote = {0}, local = {0};
+    socklen_t length = sizeof remote;
+    if (getpeername(fd, (struct sockaddr *)&remote, &length) || remote.sin_family != AF_INET)
+        return false;
+    length = sizeof local;
+    assert_int_equal(getsockname(peer, (struct sockaddr *)&local, &length), 0);
+    return remote.sin_port == local.sin_port;
+}
+
+/* The proxy's own descriptor of the connection to `peer`. */
+static inline int find_leg(int peer)
+{
+    int found = -1;
+    DIR *folder = opendir("/proc/self/fd");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (entry->d_name[0] != '.' && is_connected_to(fd, peer))
+            found = fd;
+    }
+    closedir(folder);
+    return found;
+}
+
 #endif

@@ -107,32 +107,6 @@ static void urgent_bytes_stay_in_the_stream(void **state)
 
 /* ---- descriptors that somebody else holds too --------------------------------------------------------- */
 
-static bool is_connected_to(int fd, int peer)
-{
-    struct sockaddr_in remote = {0}, local = {0};
-    socklen_t length = sizeof remote;
-    if (getpeername(fd, (struct sockaddr *)&remote, &length) || remote.sin_family != AF_INET)
-        return false;
-    length = sizeof local;
-    assert_int_equal(getsockname(peer, (struct sockaddr *)&local, &length), 0);
-    return remote.sin_port == local.sin_port;
-}
-
-/* The proxy's own descriptor of the connection to `peer`. */
-static int find_leg(int peer)
-{
-    int found = -1;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        int fd = (int)strtol(entry->d_name, NULL, 10);
-        if (entry->d_name[0] != '.' && is_connected_to(fd, peer))
-            found = fd;
-    }
-    closedir(folder);
-    return found;
-}
-
 static int borrow(int fd)
 {
     int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
@@ -234,6 +208,73 @@ static void a_client_of_a_backend_that_refuses_is_reset(void **state)
     close(client);
 }
 
+static struct proxy *start_with(enum verify verify, uint64_t half_close_ms)
+{
+    struct proxy *proxy = malloc(sizeof *proxy);
+    assert_non_null(proxy);
+    proxy_prepare(proxy);
+    proxy->frontend.deadlines.verify = verify;
+    proxy->frontend.deadlines.after_ms[DEADLINE_HALF_CLOSE] = half_close_ms;
+    proxy_start(proxy);
+    return proxy;
+}
+
+struct probe {
+    int leg;
+    int keepalive;
+};
+
+static bool is_probed(void *context)
+{
+    const struct probe *probe = context;
+    int value = -1;
+    socklen_t length = sizeof value;
+    assert_int_equal(getsockopt(probe->leg, SOL_SOCKET, SO_KEEPALIVE, &value, &length), 0);
+    return value == probe->keepalive;
+}
+
+static void peers_that_answer_a_probe_are_given_more_time(void **state)
+{
+    struct proxy *proxy = start_with(VERIFY_EXTEND, 20);
+    int fds[2];
+    (void)state;
+    proxy_session(proxy, fds);
+    shutdown(fds[0], SHUT_WR);
+    receive_end(fds[1], 0);
+    for (int leg = 0; leg < 2; leg++) {
+        int fd = find_leg(fds[leg]);
+        wait_until(is_probed, &(struct probe){.leg = fd, .keepalive = 1});
+        wait_until(is_probed, &(struct probe){.leg = fd, .keepalive = 0});
+    }
+    assert_int_equal(proxy_ended(proxy, REASON_COUNT), 0);
+    send_text(fds[1], "here I am", 0);
+    receive_text(fds[0], "here I am");
+    close(fds[1]);
+    receive_end(fds[0], 0);
+    proxy_wait_ended(proxy, REASON_CLOSED, 1);
+    close(fds[0]);
+    proxy_free(proxy);
+    free(proxy);
+}
+
+static void a_client_on_this_host_that_has_closed_is_not_waited_for(void **state)
+{
+    struct proxy *proxy = start_with(VERIFY_ON, 10 * WAIT_MS);
+    int fds[2];
+    (void)state;
+    proxy_session(proxy, fds);
+    shutdown(fds[0], SHUT_WR);
+    receive_end(fds[1], 0);
+    pause_ms(60); /* it is looked at while it is still open, too */
+    assert_int_equal(proxy_ended(proxy, REASON_COUNT), 0);
+    close(fds[0]);
+    proxy_wait_ended(proxy, REASON_CLIENT_CLOSED, 1);
+    wait_for(fds[1], POLLHUP);
+    close(fds[1]);
+    proxy_free(proxy);
+    free(proxy);
+}
+
 static void deadlines_fire(void **state)
 {
     struct proxy *proxy = malloc(sizeof *proxy);
@@ -277,6 +318,8 @@ int main(void)
         SESSION_TEST(a_leg_that_somebody_else_holds_too_troubles_nobody),
         SESSION_TEST(a_client_of_a_backend_that_refuses_is_reset),
         cmocka_unit_test(deadlines_fire),
+        cmocka_unit_test(peers_that_answer_a_probe_are_given_more_time),
+        cmocka_unit_test(a_client_on_this_host_that_has_closed_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
