@@ -299,7 +299,7 @@ class trickle:
                 await asyncio.sleep(0.1)
 
 
-@scenario(3, "write_stall", response=(64 << 20, 64 << 20))
+@scenario(3, "write_stall", response=(64 << 20, 64 << 20), late_ms=LATE_MS + DEADLINES_MS["write-stall"])
 class stalled_client:
     """Asks for much and reads nothing. Its lateness includes the time it takes to fill the buffers."""
     async def client(peer, job):
