@@ -167,7 +167,9 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     if (event != RELAY_MORE || n <= 0)
         return event;
     weigh(relay, (size_t)n);
-    ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, MSG_NOSIGNAL);
+    /* The last bytes before a FIN wait for it, and leave in one segment with it. */
+    int more = source->fin && n < RELAY_SCRATCH ? MSG_MORE : 0;
+    ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, MSG_NOSIGNAL | more);
     taken = after_write(sink, taken, (size_t)n);
     if (taken < 0)
         return RELAY_SINK_GONE;

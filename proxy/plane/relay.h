@@ -33,6 +33,7 @@ struct relay_leg {
     bool writable; /* cleared by a write that did not fit */
     bool unsure; /* a short read does not mean that all was read: FIN, RST or urgent data was announced, or it
                       is a unix socket, which stops behind each descriptor that it is sent */
+    bool fin;    /* FIN was announced: what can be read now is the last */
     bool broken; /* reset or failed: its EOF is no FIN, and nothing can be written to it */
     int error;   /* why it is broken, negative */
 };

@@ -437,6 +437,8 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->writable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
         l->unsure = true;
+    if (events & EPOLLRDHUP)
+        l->fin = true;
     if ((events & EPOLLERR) && !l->broken) {
         l->error = socket_error(l->fd);
         l->broken = l->error != 0;

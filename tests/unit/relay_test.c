@@ -3,10 +3,12 @@
 #include "proxy/plane/relay.h"
 #include "tests/unit/sockets.h"
 
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 /* One half: writer --> [source ... relay ... sink] --> reader. */
 struct half_line {
@@ -169,6 +171,30 @@ static size_t fill_until_held(struct half_line *line)
         assert_true(event == RELAY_BLOCKED || event == RELAY_HELD);
     }
     return sent;
+}
+
+static int bytes_unsent(int fd)
+{
+    int count = 0;
+    assert_int_equal(ioctl(fd, SIOCOUTQNSD, &count), 0);
+    return count;
+}
+
+static void the_last_bytes_wait_for_the_fin_and_leave_with_it(void **state)
+{
+    struct half_line line;
+    (void)state;
+    line_open(&line, 0);
+    send_text(line.writer, "the end", 0);
+    shutdown(line.writer, SHUT_WR);
+    wait_for(line.source.fd, POLLRDHUP);
+    line.source.fin = line.source.unsure = true;
+    assert_int_equal(work(&line), RELAY_FIN);
+    assert_int_equal(line.moved, 7);
+    assert_int_equal(bytes_unsent(line.sink.fd), 7);
+    shutdown(line.sink.fd, SHUT_WR);
+    receive_text(line.reader, "the end");
+    line_close(&line);
 }
 
 static void what_the_sink_does_not_take_is_held_and_goes_first(void **state)
@@ -698,6 +724,7 @@ int main(void)
         cmocka_unit_test(nothing_is_read_while_the_sink_takes_nothing),
         cmocka_unit_test(an_empty_source_blocks),
         cmocka_unit_test(a_fin_comes_behind_every_byte),
+        cmocka_unit_test(the_last_bytes_wait_for_the_fin_and_leave_with_it),
         cmocka_unit_test(what_the_sink_does_not_take_is_held_and_goes_first),
         cmocka_unit_test(only_held_bytes_move_once_the_source_has_ended),
         cmocka_unit_test(the_budget_ends_a_turn),
