@@ -486,6 +486,8 @@ static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
 {
     uint64_t fires;
     credit_window(pair);
+    if (pair_probing(pair) && due_ms(pair, DEADLINE_HALF_CLOSE) > now_ms)
+        pair->probed_ms = 0; /* bytes have moved it on: what was heard until now proves nothing later */
     track_sparing(pair, now_ms);
     enum deadline_id id = earliest(pair, now_ms, &fires);
     if (fires <= now_ms)

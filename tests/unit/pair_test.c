@@ -839,6 +839,124 @@ static void half_close_max_ends_a_healthy_answer(void **state)
     assert_ended(&bed, REASON_HALF_CLOSE_MAX, LEG_END_RST, LEG_END_RST);
 }
 
+/* ---- verify ---- */
+
+static const pair_actions probe_both = PAIR_DO_PROBE | PAIR_DO_PROBE << LEG_BACKEND;
+
+/* Half-closed with nothing under way, and its peers just probed. */
+static void probed(struct bed *bed, enum verify verify)
+{
+    half_closed(bed);
+    bed->deadlines.verify = verify;
+    assert_int_equal(expire_until(bed, FOREVER_MS), probe_both);
+    assert_int_equal(at(bed), 30000);
+    assert_true(pair_probing(&bed->pair));
+}
+
+static void peers_that_answer_a_probe_are_a_leak(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_ON);
+    pass(&bed, 10);
+    bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 31000);
+    assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
+}
+
+static void a_peer_that_does_not_answer_a_probe_is_lost(void **state)
+{
+    (void)state;
+    static const enum reason reasons[LEG_COUNT] = {
+        [LEG_CLIENT] = REASON_CLIENT_LOST, [LEG_BACKEND] = REASON_BACKEND_LOST};
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        for (enum verify verify = VERIFY_ON; verify <= VERIFY_EXTEND; verify++) {
+            struct bed bed;
+            probed(&bed, verify);
+            bed.last_ack_ms[leg_other(leg)] = bed.now_ms;
+            assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+            assert_int_equal(at(&bed), 31000);
+            assert_int_equal(bed.pair.reason, reasons[leg]);
+        }
+    }
+}
+
+static void peers_that_answer_a_probe_may_be_given_the_deadline_again(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_EXTEND);
+    bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
+    assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
+    assert_int_equal(at(&bed), 61000);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 62000);
+    assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
+}
+
+static void half_close_max_bounds_what_verify_extends(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_EXTEND);
+    set_after(&bed, DEADLINE_HALF_CLOSE_MAX, 40000);
+    bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 40000);
+    assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE_MAX);
+}
+
+static void an_answer_that_begins_while_probing_ends_the_probing(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_ON);
+    bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
+    pass(&bed, 500);
+    relay(&bed, HALF_RESPONSE, 1 << 20);
+    assert_int_equal(expire_until(&bed, FOREVER_MS),
+                     probe_both); /* and not what was heard half a minute ago */
+    assert_int_equal(at(&bed), 60500);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
+}
+
+static void a_client_known_to_have_closed_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED),
+                     to(PAIR_DO_CLOSE, LEG_CLIENT) | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_ended(&bed, REASON_CLIENT_CLOSED, LEG_END_FIN, LEG_END_RST);
+}
+
+static void the_request_of_a_client_that_has_closed_is_delivered_first(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    relay_unacked(&bed, HALF_REQUEST, 100);
+    fin(&bed, HALF_REQUEST);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), to(PAIR_DO_CLOSE, LEG_CLIENT));
+    assert_int_equal(expire_until(&bed, 700), 0);
+    ack(&bed, LEG_BACKEND, 100);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_in_range(at(&bed), 700, 750);
+}
+
+static void that_a_client_has_closed_changes_nothing_in_grace(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    set_actions(&bed, DEADLINE_HALF_CLOSE, CLOSE_RST, CLOSE_FIN);
+    expire_until(&bed, FOREVER_MS);
+    assert_int_equal(bed.pair.phase, PAIR_CLOSING);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), 0);
+}
+
 /* ---- write_stall ---- */
 
 static void a_sink_that_takes_nothing_is_reset_after_write_stall(void **state)
@@ -1498,11 +1616,13 @@ static void what_the_caller_could_not_have_seen_is_an_assertion(void **state)
         {PAIR_CONNECTING, {.event = PAIR_EVENT_DISCARDED, .half = HALF_REQUEST}},
         {PAIR_CONNECTING, {.event = PAIR_EVENT_RESET, .leg = LEG_BACKEND}},
         {PAIR_CONNECTING, {.event = PAIR_EVENT_LOST, .leg = LEG_BACKEND}},
+        {PAIR_CONNECTING, {.event = PAIR_EVENT_CLOSED}},
         {PAIR_CONNECTING, {.event = PAIR_EVENT_REFUSED, .reason = REASON_NONE}},
         {PAIR_OPEN, {.event = PAIR_EVENT_CONNECTED}},
         {PAIR_OPEN, {.event = PAIR_EVENT_REFUSED, .reason = REASON_CONNECT_FAILED}},
         {PAIR_OPEN, {.event = PAIR_EVENT_DRAINED, .half = HALF_REQUEST}},
         {PAIR_OPEN, {.event = PAIR_EVENT_DISCARDED, .half = HALF_REQUEST}},
+        {PAIR_OPEN, {.event = PAIR_EVENT_CLOSED}},
         {PAIR_OPEN, {.event = PAIR_EVENT_ABORT, .reason = REASON_NONE}},
         {PAIR_OPEN, {.event = PAIR_EVENT_COUNT}},
         {PAIR_ENDING, {.event = PAIR_EVENT_CONNECTED}},
@@ -1682,6 +1802,14 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_half_closed_peer_never_gets_a_fin_of_our_making),
     cmocka_unit_test(half_close_off_waits_for_ever),
     cmocka_unit_test(half_close_max_ends_a_healthy_answer),
+    cmocka_unit_test(peers_that_answer_a_probe_are_a_leak),
+    cmocka_unit_test(a_peer_that_does_not_answer_a_probe_is_lost),
+    cmocka_unit_test(peers_that_answer_a_probe_may_be_given_the_deadline_again),
+    cmocka_unit_test(half_close_max_bounds_what_verify_extends),
+    cmocka_unit_test(an_answer_that_begins_while_probing_ends_the_probing),
+    cmocka_unit_test(a_client_known_to_have_closed_is_not_waited_for),
+    cmocka_unit_test(the_request_of_a_client_that_has_closed_is_delivered_first),
+    cmocka_unit_test(that_a_client_has_closed_changes_nothing_in_grace),
     cmocka_unit_test(a_sink_that_takes_nothing_is_reset_after_write_stall),
     cmocka_unit_test(a_sink_that_takes_some_begins_write_stall_anew),
     cmocka_unit_test(an_acknowledgement_begins_write_stall_anew),
