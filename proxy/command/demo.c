@@ -22,8 +22,8 @@
  *   clients ------------------> service      LANE_WITHOUT
  *   clients ----> lastack ----> service      LANE_WITH
  *
- * Each second the kernel is asked how many of either service's sockets are in CLOSE_WAIT. When the clients have
- * left, one count stays and the other falls to nothing. */
+ * Each second the kernel is asked how many of either service's sockets are in CLOSE_WAIT. When the clients
+ * have left, one count stays and the other falls to nothing. */
 enum lane_name { LANE_WITHOUT, LANE_WITH, LANE_COUNT };
 
 enum {

@@ -7,8 +7,9 @@
 /* A session that was told to end is at rest when nothing has moved for this long and nobody is owed bytes. */
 #define REST_MS UINT64_C(1000)
 
-/* How long a probe's answer may take. A peer that is slower than this is taken for dead. */
-#define PROBE_MS UINT64_C(1000)
+/* How long a probe's answer may take. The kernel sends no probe before a second without traffic has passed
+ * (TCP_KEEPIDLE, tcp(7)), and an answer gets another. A peer that is slower than this is taken for dead. */
+#define PROBE_MS UINT64_C(2000)
 
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)

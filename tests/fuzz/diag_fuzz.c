@@ -1,5 +1,6 @@
-/* Fuzzes the decoder of sock_diag replies. Whatever a datagram is, it is used up after finitely many messages, is
- * never read past its end (the sanitizer sees to that), and each row that comes out can be printed and asked about. */
+/* Fuzzes the decoder of sock_diag replies. Whatever a datagram is, it is used up after finitely many
+ * messages, is never read past its end (the sanitizer sees to that), and each row that comes out can be
+ * printed and asked about. */
 
 #include "reaper/error.h"
 #include "reaper/kernel/diag.h"

@@ -538,7 +538,7 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = probing ? (uint8_t)(1 | (world->acked_ms[LEG_CLIENT] >= pair->probed_ms) << 1 |
                                    (world->acked_ms[LEG_BACKEND] >= pair->probed_ms) << 2)
                        : 0;
-    key[n++] = distance(search, world, probing, pair->probed_ms, 2000);
+    key[n++] = distance(search, world, probing, pair->probed_ms, 3000);
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         key[n++] = (uint8_t)(h->fin_in | h->fin_out << 1 | h->held << 2 | world->fin_seen[half] << 3);

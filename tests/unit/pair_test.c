@@ -861,7 +861,7 @@ static void peers_that_answer_a_probe_are_a_leak(void **state)
     pass(&bed, 10);
     bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
-    assert_int_equal(at(&bed), 31000);
+    assert_int_equal(at(&bed), 32000);
     assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
 }
 
@@ -876,7 +876,7 @@ static void a_peer_that_does_not_answer_a_probe_is_lost(void **state)
             probed(&bed, verify);
             bed.last_ack_ms[leg_other(leg)] = bed.now_ms;
             assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
-            assert_int_equal(at(&bed), 31000);
+            assert_int_equal(at(&bed), 32000);
             assert_int_equal(bed.pair.reason, reasons[leg]);
         }
     }
@@ -889,9 +889,9 @@ static void peers_that_answer_a_probe_may_be_given_the_deadline_again(void **sta
     probed(&bed, VERIFY_EXTEND);
     bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
     assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
-    assert_int_equal(at(&bed), 61000);
-    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(at(&bed), 62000);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 64000);
     assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
 }
 
