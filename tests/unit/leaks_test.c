@@ -1,0 +1,236 @@
+#include "tests/unit/cmocka.h"
+
+#include "proxy/watch/leaks.h"
+#include "tests/unit/sockets.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+/* ---- a process that leaks ----------------------------------------------------------------------------- */
+
+enum { LEAKS = 3 };
+
+struct leaker {
+    pid_t pid;
+    uint16_t port;
+    int release; /* closed: it ends */
+    int clients[LEAKS];
+};
+
+/* Accepts, and never closes until it is released. */
+static void leak(int listener, int ready, int release)
+{
+    char byte = 0;
+    for (int i = 0; i < LEAKS; i++)
+        if (accept(listener, NULL, NULL) < 0)
+            _exit(1);
+    if (write(ready, &byte, 1) != 1)
+        _exit(1);
+    _exit(read(release, &byte, 1) == 0 ? 0 : 1);
+}
+
+static void leaker_start(struct leaker *leaker)
+{
+    struct sockaddr_in address;
+    int ready[2], release[2];
+    char byte;
+    int listener = listen_on_loopback(&address);
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(release, O_CLOEXEC), 0);
+    leaker->port = ntohs(address.sin_port);
+    leaker->pid = fork();
+    assert_true(leaker->pid >= 0);
+    if (leaker->pid == 0) {
+        close(release[1]);
+        leak(listener, ready[1], release[0]);
+    }
+    close(listener);
+    close(ready[1]);
+    close(release[0]);
+    leaker->release = release[1];
+    for (int i = 0; i < LEAKS; i++) {
+        leaker->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(leaker->clients[i], (struct sockaddr *)&address, sizeof address), 0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+}
+
+static void leaker_end(struct leaker *leaker)
+{
+    int status;
+    close(leaker->release);
+    assert_int_equal(waitpid(leaker->pid, &status, 0), leaker->pid);
+    assert_int_equal(status, 0);
+    for (int i = 0; i < LEAKS; i++)
+        if (leaker->clients[i] >= 0)
+            close(leaker->clients[i]);
+}
+
+/* ---- what watches it ---------------------------------------------------------------------------------- */
+
+struct fixture {
+    char folder[32], target[64];
+    struct conf conf;
+    struct log *log;
+    struct leaks *leaks;
+    uint64_t now_ms;
+};
+
+static void watch(struct fixture *f, uint16_t port, enum ladder_action action)
+{
+    memset(f, 0, sizeof *f);
+    snprintf(f->folder, sizeof f->folder, "/tmp/lastack-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->target, sizeof f->target, "%s/log", f->folder);
+    f->conf.reaper = (struct conf_reaper){.ports = {port}, .port_count = 1, .action = action};
+    f->conf.log = (struct conf_log){.level = CONF_LOG_INFO, .target = f->target};
+    f->now_ms = UINT64_C(1000000000);
+    assert_int_equal(log_open(&f->conf.log, &f->log), 0);
+    assert_int_equal(leaks_open(&f->conf, log_ring(f->log), &f->leaks), 0);
+    assert_non_null(f->leaks);
+}
+
+static void look_once(struct fixture *f)
+{
+    leaks_look(f->leaks, f->now_ms);
+    f->now_ms += 20000; /* whatever is said at most so often is said again */
+}
+
+/* Ends the watching; *text is what was logged, to be freed. */
+static char *unwatch(struct fixture *f)
+{
+    char *text = calloc(1, 1 << 20);
+    assert_non_null(text);
+    leaks_close(f->leaks);
+    log_close(f->log);
+    FILE *file = fopen(f->target, "re");
+    assert_non_null(file);
+    size_t size = fread(text, 1, (1 << 20) - 1, file);
+    assert_true(size < (1 << 20) - 1);
+    fclose(file);
+    unlink(f->target);
+    assert_int_equal(rmdir(f->folder), 0);
+    return text;
+}
+
+static size_t count_of(const char *text, const char *word)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, word)); at += strlen(word))
+        count++;
+    return count;
+}
+
+static void what_leaks_is_said_with_its_owner_when_it_changed(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    char owner[64];
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_REPORT);
+    look_once(&f);
+    for (int i = 0; i < LEAKS; i++)
+        shutdown(leaker.clients[i], SHUT_WR);
+    for (int i = 0; i < 3; i++)
+        look_once(&f);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=leaks count=3"), 1);
+    snprintf(owner, sizeof owner, "msg=leak_owner pid=%d program=leaks_test", (int)leaker.pid);
+    assert_int_equal(count_of(text, owner), 1);
+    assert_int_equal(count_of(text, "leak_ended"), 0);
+    free(text);
+    leaker_end(&leaker);
+}
+
+/* A peer of ours belongs to a session, with deadlines of its own. */
+static void what_is_connected_to_this_process_is_left_alone(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_BOTH);
+    for (int i = 0; i < LEAKS; i++)
+        shutdown(leaker.clients[i], SHUT_WR);
+    for (int i = 0; i < 4; i++)
+        look_once(&f);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=leaks count=3"), 1);
+    assert_int_equal(count_of(text, "leak_ended"), 0);
+    free(text);
+    leaker_end(&leaker);
+}
+
+static void what_is_beside_is_ended_as_far_as_allowed(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_BOTH);
+    for (int i = 0; i < LEAKS; i++) {
+        close(leaker.clients[i]);
+        leaker.clients[i] = -1;
+    }
+    for (int i = 0; i < 4; i++)
+        look_once(&f);
+    char *text = unwatch(&f);
+    if (strstr(text, "EPERM") || strstr(text, "ERROR_NOT_VISIBLE")) {
+        free(text);
+        leaker_end(&leaker);
+        skip(); /* without the privilege to end anything */
+    }
+    assert_int_equal(count_of(text, "msg=leak_ended"), LEAKS);
+    assert_int_equal(count_of(text, "descriptors_held=1"), LEAKS); /* it can't be said often enough */
+    assert_int_equal(count_of(text, "msg=leaks count=0"), 1);
+    free(text);
+    leaker_end(&leaker);
+}
+
+static void nothing_to_watch_is_no_error(void **state)
+{
+    struct conf conf = {.reaper = {.action = LADDER_REPORT}};
+    struct leaks *leaks = NULL;
+    (void)state;
+    assert_int_equal(leaks_open(&conf, NULL, &leaks), 0);
+    assert_null(leaks);
+    leaks_close(leaks);
+}
+
+static void the_ports_of_the_backends_are_watched(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    struct conf_server servers[2] = {{.port = leaker.port}, {.port = 0}};
+    struct conf_backend backend = {.servers = servers, .server_count = 2};
+    watch(&f, 1, LADDER_REPORT);
+    leaks_close(f.leaks);
+    f.conf.reaper = (struct conf_reaper){.backends = true, .action = LADDER_REPORT};
+    f.conf.backends = &backend;
+    f.conf.backend_count = 1;
+    assert_int_equal(leaks_open(&f.conf, log_ring(f.log), &f.leaks), 0);
+    shutdown(leaker.clients[0], SHUT_WR);
+    look_once(&f);
+    look_once(&f);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=leaks count=1"), 1);
+    free(text);
+    leaker_end(&leaker);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_to_watch_is_no_error),
+        cmocka_unit_test(what_leaks_is_said_with_its_owner_when_it_changed),
+        cmocka_unit_test(what_is_connected_to_this_process_is_left_alone),
+        cmocka_unit_test(what_is_beside_is_ended_as_far_as_allowed),
+        cmocka_unit_test(the_ports_of_the_backends_are_watched),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
