@@ -233,7 +233,8 @@ static void say_ended(struct leaks *leaks, const struct owners *owners, const st
     line_text(&line, "rung", ladder_action_name(result->rung));
     if (result->error)
         line_text(&line, "error", error_name(result->error));
-    line_text(&line, "verified", outcome < 0 ? error_name(outcome) : ladder_outcome_name(outcome));
+    line_text(&line, "verified",
+              outcome < 0 ? error_name(outcome) : ladder_outcome_name((enum ladder_outcome)outcome));
     line_number(&line, "descriptors_held", descriptors_held(leaks, owners, leak));
     if (log_wants(leaks->ring, CONF_LOG_WARNING))
         log_line(leaks->ring, line_end(&line));
