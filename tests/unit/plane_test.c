@@ -250,6 +250,11 @@ static void on_stopped(uv_async_t *stopped)
         uv_stop(stopped->loop);
 }
 
+static in_port_t port_of(const struct conf_address *address)
+{
+    return ((const struct sockaddr_in *)&address->address)->sin_port;
+}
+
 static void the_end_of_the_workers_is_told_and_every_address_is_known(void **state)
 {
     struct proxy *proxy = new_proxy();
@@ -275,7 +280,7 @@ static void the_end_of_the_workers_is_told_and_every_address_is_known(void **sta
                                         plane_address(proxy->plane, 1, 1)};
     for (size_t i = 0; i < 3; i++)
         for (size_t j = 0; j < 3; j++)
-            assert_true(i == j || memcmp(all[i], all[j], sizeof *all[i]) != 0);
+            assert_true(i == j || port_of(all[i]) != port_of(all[j]));
     proxy_relay_one(proxy);
     plane_drain(proxy->plane);
     uv_run(&loop, UV_RUN_DEFAULT);

@@ -564,10 +564,10 @@ static void urgent_data_does_not_end_a_spliced_half(void **state)
     line_close(&line);
 }
 
-static void send_descriptor(int fd, const char *text)
+static void send_descriptor(int fd, char *text)
 {
     char control[CMSG_SPACE(sizeof fd)] = {0};
-    struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+    struct iovec part = {.iov_base = text, .iov_len = strlen(text)};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -581,6 +581,7 @@ static void send_descriptor(int fd, const char *text)
 static void descriptors_sent_along_hide_nothing_behind_them(void **state)
 {
     struct half_line line;
+    char text[] = "one ";
     int pair[2];
     (void)state;
     line_open(&line, 0);
@@ -589,7 +590,7 @@ static void descriptors_sent_along_hide_nothing_behind_them(void **state)
     close(line.source.fd);
     line.writer = pair[0];
     line.source = (struct relay_leg){.fd = pair[1], .readable = true, .unsure = true};
-    send_descriptor(line.writer, "one ");
+    send_descriptor(line.writer, text);
     send_text(line.writer, "two", 0);
     assert_int_equal(work(&line), RELAY_BLOCKED);
     receive_text(line.reader, "one two");

@@ -135,9 +135,10 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 /* Opens BATCH sessions at once. Each client names itself, so that its backend's end is found. */
 static void open_batch(const struct proxy *proxy, int fds[BATCH][2])
 {
-    for (unsigned char i = 0; i < BATCH; i++) {
+    for (int i = 0; i < BATCH; i++) {
+        char name = (char)i;
         fds[i][0] = proxy_client(proxy);
-        assert_int_equal(send(fds[i][0], &i, 1, 0), 1);
+        assert_int_equal(send(fds[i][0], &name, 1, 0), 1);
     }
     for (int i = 0; i < BATCH; i++) {
         char name;
