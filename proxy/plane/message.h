@@ -1,0 +1,121 @@
+#ifndef PROXY_PLANE_MESSAGE_H
+#define PROXY_PLANE_MESSAGE_H
+
+/* What the head of an HTTP/1 message says, read strictly (RFC 9110, RFC 9112).
+ *
+ * A message that two readers could take for two different ones is how requests are smuggled past a proxy, so
+ * whatever the RFCs leave to robustness is refused here: several or odd Content-Length, any Transfer-Encoding
+ * but exactly `chunked`, both at once, white space before a colon, folded lines, bare CR or LF, control
+ * characters, a doubtful Host. Lines and bytes were checked while the head came in (proxy/plane/http.h).
+ *
+ * Pure: a message points into the bytes it was read from and owns nothing. Any thread. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Fields that mean something to a proxy. The rest is MESSAGE_OTHER. */
+#define MESSAGE_NAME_MAP(X)                                                                                  \
+    X(MESSAGE_ACCEPT, "accept")                                                                              \
+    X(MESSAGE_CONNECTION, "connection")                                                                      \
+    X(MESSAGE_CONTENT_LENGTH, "content-length")                                                              \
+    X(MESSAGE_EXPECT, "expect")                                                                              \
+    X(MESSAGE_FORWARDED, "forwarded")                                                                        \
+    X(MESSAGE_HOST, "host")                                                                                  \
+    X(MESSAGE_HTTP2_SETTINGS, "http2-settings")                                                              \
+    X(MESSAGE_KEEP_ALIVE, "keep-alive")                                                                      \
+    X(MESSAGE_PROXY_CONNECTION, "proxy-connection")                                                          \
+    X(MESSAGE_TE, "te")                                                                                      \
+    X(MESSAGE_TRANSFER_ENCODING, "transfer-encoding")                                                        \
+    X(MESSAGE_UPGRADE, "upgrade")                                                                            \
+    X(MESSAGE_VIA, "via")                                                                                    \
+    X(MESSAGE_X_FORWARDED_FOR, "x-forwarded-for")                                                            \
+    X(MESSAGE_X_FORWARDED_PROTO, "x-forwarded-proto")                                                        \
+    X(MESSAGE_X_REQUEST_ID, "x-request-id")
+
+enum message_name {
+#define X(constant, name) constant,
+    MESSAGE_NAME_MAP(X)
+#undef X
+        MESSAGE_OTHER,
+    MESSAGE_NAME_COUNT
+};
+
+/* No head may have more fields, whatever is configured. */
+enum { MESSAGE_FIELDS_MAX = 256 };
+
+struct message_text {
+    const char *at; /* not terminated */
+    size_t size;
+};
+
+struct message_field {
+    struct message_text name, value; /* the value without white space around it */
+    uint8_t id;                      /* enum message_name */
+    bool
+        disguised; /* named so only by those who take '_' for '-', as CGI's variables do (RFC 3875, 4.1.18) */
+};
+
+enum message_framing {
+    MESSAGE_NO_BODY,
+    MESSAGE_LENGTH, /* `length` bytes, at least one */
+    MESSAGE_CHUNKED,
+    MESSAGE_UNTIL_CLOSE, /* responses only */
+};
+
+struct message {
+    struct message_text method, target; /* requests */
+    struct message_text reason;         /* responses; may be empty */
+    uint16_t status;                    /* responses */
+    uint8_t minor;                      /* HTTP/1.minor, 0 or 1 */
+    uint8_t framing;                    /* enum message_framing */
+    uint64_t length;
+    bool keep_alive; /* the sender would go on after this message */
+    bool upgrade;    /* an upgrade to something other than HTTP/2 is asked for, or given */
+    bool idempotent; /* requests: may be sent twice (RFC 9110, 9.2.2) */
+    bool is_head, is_connect;
+    bool nominates; /* Connection names fields that go no further */
+    size_t field_count;
+    struct message_field fields[MESSAGE_FIELDS_MAX];
+};
+
+struct message_limits {
+    uint32_t head_bytes;
+    uint32_t line_bytes; /* of the request line */
+    uint32_t fields;     /* at most MESSAGE_FIELDS_MAX */
+};
+
+/* What a response has to be read with: the request that it answers. */
+struct message_asked {
+    bool head, connect, upgrade;
+    uint8_t minor;
+};
+
+/* Reads the whole head of a request, its last empty line included. 0, or the status to answer with: 400, 414,
+ * 431, 501 or 505. */
+int message_parse_request(struct message *message, const char *head, size_t size,
+                          const struct message_limits *limits);
+
+/* The same for a response; anything but 0 means that it can't be passed on. */
+int message_parse_response(struct message *message, const char *head, size_t size,
+                           const struct message_limits *limits, const struct message_asked *asked);
+
+/* The first field of that name, or NULL. */
+const struct message_field *message_find(const struct message *message, enum message_name id);
+
+/* Whether a Connection field names this one (RFC 9110, 7.6.1). */
+bool message_nominated(const struct message *message, const struct message_field *field);
+
+bool message_text_is(struct message_text text, const char *lower_case);
+
+/* The next element of a comma-separated list, *rest moved behind it; false when there is none. Empty elements
+ * are skipped (RFC 9110, 5.6.1). */
+bool message_next_element(struct message_text *rest, struct message_text *element);
+
+const char *message_name_text(enum message_name id);
+
+/* What a byte may be part of (RFC 9110, 5.6.2 and 5.5). */
+bool message_is_token(unsigned char byte);
+bool message_is_field_byte(unsigned char byte);
+
+#endif

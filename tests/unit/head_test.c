@@ -1,0 +1,207 @@
+#include "proxy/plane/answer.h"
+#include "proxy/plane/head.h"
+#include "tests/unit/cmocka.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct message_limits limits = {.head_bytes = 4096, .line_bytes = 1024, .fields = 20};
+
+static const struct head_origin nothing = {.forwarded = HEAD_FORWARDED_OFF, .address = "192.0.2.1"};
+static const struct head_origin stranger = {.forwarded = HEAD_X_FORWARDED_FOR, .address = "192.0.2.1"};
+static const struct head_origin friend = {
+    .forwarded = HEAD_X_FORWARDED_FOR, .trusted = true, .address = "192.0.2.1"};
+
+static void expect_request(const char *fields, const struct head_origin *origin, const char *expected)
+{
+    char text[2048], written[4096], wanted[2048];
+    struct message request;
+    snprintf(text, sizeof text, "GET /a?b HTTP/1.1\r\nHost: a\r\n%s\r\n", fields);
+    snprintf(wanted, sizeof wanted, "GET /a?b HTTP/1.1\r\nHost: a\r\n%s\r\n", expected);
+    assert_int_equal(message_parse_request(&request, text, strlen(text), &limits), 0);
+    size_t size = head_write_request(written, strlen(text) + HEAD_ADDED_MAX, &request, origin, HEAD_KEEP);
+    assert_true(size > 0);
+    written[size] = '\0';
+    assert_string_equal(written, wanted);
+}
+
+static void a_request_goes_on_as_it_came(void **state)
+{
+    (void)state;
+    expect_request("Accept: */*\r\nX-Forwarded-For: 1.1.1.1\r\nX: \r\n", &nothing,
+                   "Accept: */*\r\nX-Forwarded-For: 1.1.1.1\r\nX: \r\n");
+    expect_request("Content-Length: 5\r\nExpect: 100-continue\r\n", &nothing,
+                   "Content-Length: 5\r\nExpect: 100-continue\r\n");
+    expect_request("Transfer-Encoding: chunked\r\nTrailer: X\r\n", &nothing,
+                   "Transfer-Encoding: chunked\r\nTrailer: X\r\n");
+}
+
+static void what_concerns_one_connection_stays_behind(void **state)
+{
+    (void)state;
+    expect_request("Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nx-MINE: 2\r\nY: 3\r\n", &nothing,
+                   "Y: 3\r\n");
+    expect_request("Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\nUpgrade: x\r\n",
+                   &nothing, "");
+}
+
+static void an_upgrade_goes_on_unless_to_http2(void **state)
+{
+    (void)state;
+    expect_request("Connection: Upgrade\r\nUpgrade: websocket\r\n", &nothing,
+                   "Upgrade: websocket\r\nConnection: upgrade\r\n");
+    expect_request("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", &nothing,
+                   "");
+}
+
+static void an_untrusted_client_is_not_believed(void **state)
+{
+    (void)state;
+    expect_request("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=2.2.2.2\r\n",
+                   &stranger, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+    expect_request("X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n", &stranger,
+                   "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+}
+
+static void a_trusted_client_is_appended_to(void **state)
+{
+    (void)state;
+    expect_request("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 2.2.2.2\r\n",
+                   &friend, "X-Forwarded-Proto: https\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 192.0.2.1\r\n");
+    expect_request("", &friend, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+}
+
+static void the_standard_field_is_written_when_asked_for(void **state)
+{
+    (void)state;
+    struct head_origin origin = {.forwarded = HEAD_FORWARDED, .trusted = true, .address = "192.0.2.1"};
+    expect_request("Forwarded: for=1.1.1.1\r\n", &origin,
+                   "Forwarded: for=1.1.1.1, for=192.0.2.1;proto=http\r\nX-Forwarded-Proto: http\r\n");
+    origin = (struct head_origin){.forwarded = HEAD_FORWARDED, .ipv6 = true, .address = "2001:db8::1"};
+    expect_request("Forwarded: for=1.1.1.1\r\n", &origin,
+                   "Forwarded: for=\"[2001:db8::1]\";proto=http\r\nX-Forwarded-Proto: http\r\n");
+}
+
+static void a_request_id_is_kept_or_made(void **state)
+{
+    (void)state;
+    struct head_origin origin = nothing;
+    origin.request_id = "made";
+    expect_request("X-Request-Id: theirs\r\n", &origin, "X-Request-Id: theirs\r\n");
+    expect_request("X-Request-Id: has blanks\r\n", &origin, "X-Request-Id: made\r\n");
+    expect_request("", &origin, "X-Request-Id: made\r\n");
+}
+
+static void via_is_appended_to(void **state)
+{
+    (void)state;
+    struct head_origin origin = nothing;
+    origin.via = true;
+    expect_request("Via: 1.0 fred\r\n", &origin, "Via: 1.0 fred, 1.1 lastack\r\n");
+}
+
+static void too_little_space_is_said(void **state)
+{
+    (void)state;
+    static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct message request;
+    char space[sizeof text];
+    assert_int_equal(message_parse_request(&request, text, sizeof text - 1, &limits), 0);
+    for (size_t size = 0; size < sizeof text - 1; size++)
+        assert_int_equal(head_write_request(space, size, &request, &nothing, HEAD_KEEP), 0);
+    assert_int_equal(head_write_request(space, sizeof text - 1, &request, &nothing, HEAD_KEEP),
+                     sizeof text - 1);
+}
+
+static void expect_response(const char *text, uint8_t asked_minor, enum head_connection connection,
+                            const char *expected)
+{
+    static const struct message_asked asked = {.upgrade = true, .minor = 1};
+    char written[4096];
+    struct message response;
+    assert_int_equal(message_parse_response(&response, text, strlen(text), &limits, &asked), 0);
+    size_t size = head_write_response(written, sizeof written - 1, &response, asked_minor, false, connection);
+    assert_true(size > 0);
+    written[size] = '\0';
+    assert_string_equal(written, expected);
+}
+
+static void a_response_says_what_becomes_of_the_clients_connection(void **state)
+{
+    (void)state;
+    static const char text[] = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n";
+    expect_response(text, 1, HEAD_KEEP, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    expect_response(text, 1, HEAD_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
+    expect_response(text, 0, HEAD_KEEP,
+                    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n");
+    expect_response("HTTP/1.1 100 Continue\r\n\r\n", 1, HEAD_CLOSE, "HTTP/1.1 100 Continue\r\n\r\n");
+    expect_response("HTTP/1.1 101 Now\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", 1, HEAD_CLOSE,
+                    "HTTP/1.1 101 Now\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+    expect_response("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 1, HEAD_KEEP,
+                    "HTTP/1.1 204 No Content\r\n\r\n");
+    expect_response("HTTP/1.1 404\r\nContent-Length: 1\r\n\r\n", 1, HEAD_KEEP,
+                    "HTTP/1.1 404 \r\nContent-Length: 1\r\n\r\n");
+}
+
+static enum answer_format format_for(const char *accept)
+{
+    char text[512];
+    struct message request;
+    snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", accept);
+    assert_int_equal(message_parse_request(&request, text, strlen(text), &limits), 0);
+    return answer_format(&request);
+}
+
+static void an_answer_has_the_form_that_is_liked_best(void **state)
+{
+    (void)state;
+    assert_int_equal(format_for(""), ANSWER_TEXT);
+    assert_int_equal(format_for("Accept: */*\r\n"), ANSWER_TEXT);
+    assert_int_equal(format_for("Accept: application/json\r\n"), ANSWER_JSON);
+    assert_int_equal(format_for("Accept: text/html,application/xml;q=0.9,*/*;q=0.8\r\n"), ANSWER_HTML);
+    assert_int_equal(format_for("Accept: text/html;q=0.2, application/json; q=0.25\r\n"), ANSWER_JSON);
+    assert_int_equal(format_for("Accept: application/json;q=0\r\n"), ANSWER_TEXT);
+    assert_int_equal(format_for("Accept: image/png\r\nAccept: TEXT/HTML\r\n"), ANSWER_HTML);
+}
+
+static void an_answer_is_a_whole_response(void **state)
+{
+    (void)state;
+    static const int statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
+    static const struct message_asked asked = {.minor = 1};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        for (enum answer_format format = ANSWER_TEXT; format <= ANSWER_JSON; format++) {
+            char text[ANSWER_SIZE];
+            struct message response;
+            size_t size = answer_write(text, statuses[i], format, false, 784111777);
+            const char *end = memmem(text, size, "\r\n\r\n", 4);
+            assert_non_null(end);
+            size_t head = (size_t)(end - text) + 4;
+            assert_int_equal(message_parse_response(&response, text, head, &limits, &asked), 0);
+            assert_int_equal(response.status, statuses[i]);
+            assert_int_equal(response.length, size - head);
+            assert_false(response.keep_alive);
+            assert_non_null(memmem(text, size, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 37));
+            assert_int_equal(memmem(text, size, "Retry-After: ", 13) != NULL, statuses[i] == 503);
+            assert_int_equal(answer_write(text, statuses[i], format, true, 784111777), head);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_goes_on_as_it_came),
+        cmocka_unit_test(what_concerns_one_connection_stays_behind),
+        cmocka_unit_test(an_upgrade_goes_on_unless_to_http2),
+        cmocka_unit_test(an_untrusted_client_is_not_believed),
+        cmocka_unit_test(a_trusted_client_is_appended_to),
+        cmocka_unit_test(the_standard_field_is_written_when_asked_for),
+        cmocka_unit_test(a_request_id_is_kept_or_made),
+        cmocka_unit_test(via_is_appended_to),
+        cmocka_unit_test(too_little_space_is_said),
+        cmocka_unit_test(a_response_says_what_becomes_of_the_clients_connection),
+        cmocka_unit_test(an_answer_has_the_form_that_is_liked_best),
+        cmocka_unit_test(an_answer_is_a_whole_response),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
