@@ -32,7 +32,7 @@ static uint64_t since_attempt(const struct pair *pair)
 
 static bool both_open(const struct pair *pair)
 {
-    return relaying(pair) && !pair_half_closed(pair);
+    return relaying(pair) && pair->stage == PAIR_STAGE_BYTES && !pair_half_closed(pair);
 }
 
 static bool half_closed(const struct pair *pair)
@@ -58,7 +58,7 @@ static bool holds(const struct pair *pair, enum half half)
 
 static bool any_held(const struct pair *pair)
 {
-    return (relaying(pair) || pair->phase == PAIR_RESETTING) &&
+    return (relaying(pair) || pair->phase == PAIR_RESETTING || pair->phase == PAIR_WAITING) &&
            (holds(pair, HALF_REQUEST) || holds(pair, HALF_RESPONSE));
 }
 
@@ -78,9 +78,60 @@ static uint64_t since_stalled(const struct pair *pair)
     return since;
 }
 
+/* ---- messages --------------------------------------------------------------------------------------- */
+
+static uint64_t since_stage(const struct pair *pair)
+{
+    return pair->stage_ms;
+}
+
+static bool in_request_head(const struct pair *pair)
+{
+    return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_HEAD;
+}
+
+/* A body that is held waits for the backend, not for the client. */
+static bool in_request_body(const struct pair *pair)
+{
+    return relaying(pair) && pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held;
+}
+
+static uint64_t since_request_body(const struct pair *pair)
+{
+    return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST));
+}
+
+static bool in_response(const struct pair *pair)
+{
+    return relaying(pair) && (pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED) &&
+           !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held;
+}
+
+static uint64_t since_response(const struct pair *pair)
+{
+    return max_of(pair->stage_ms, last_progress(pair));
+}
+
+static bool between(const struct pair *pair)
+{
+    return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN;
+}
+
+static bool at_boundary(const struct pair *pair)
+{
+    return pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES && pair->up[LEG_BACKEND] &&
+           !pair->half[HALF_RESPONSE].fin_in;
+}
+
+static uint64_t since_boundary(const struct pair *pair)
+{
+    return pair->ending_ms;
+}
+
 static bool not_yet_past(const struct pair *pair)
 {
-    return connecting(pair) || (relaying(pair) && pair->reason != REASON_LIFETIME);
+    return connecting(pair) || pair->phase == PAIR_WAITING ||
+           (relaying(pair) && pair->reason != REASON_LIFETIME);
 }
 
 static uint64_t since_accepted(const struct pair *pair)
@@ -205,6 +256,62 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                         .spares_delivery = true,
                         .armed = in_grace,
                         .since = since_grace},
+    [DEADLINE_REQUEST_HEAD] = {.name = "request_head",
+                               .runs_while = "mode http: the head of a request is awaited or comes in",
+                               .at_expiry = "408, and the connection is closed",
+                               .default_ms = 10000,
+                               .min_ms = 1,
+                               .max_ms = DEADLINE_MAX_MS,
+                               .may_be_off = true,
+                               .default_action = CLOSE_FIN,
+                               .reason = REASON_REQUEST_HEAD,
+                               .armed = in_request_head,
+                               .since = since_stage},
+    [DEADLINE_REQUEST_BODY] = {.name = "request_body",
+                               .runs_while = "mode http: the body of a request makes no progress",
+                               .at_expiry = "408, RST to the backend",
+                               .default_ms = 60000,
+                               .min_ms = 1,
+                               .max_ms = DEADLINE_MAX_MS,
+                               .may_be_off = true,
+                               .default_action = CLOSE_RST,
+                               .reason = REASON_REQUEST_BODY,
+                               .armed = in_request_body,
+                               .since = since_request_body},
+    [DEADLINE_RESPONSE] = {.name = "response",
+                           .runs_while = "mode http: a response is awaited or makes no progress",
+                           .at_expiry = "504, RST to the backend; to both once the response has begun",
+                           .default_ms = 60000,
+                           .min_ms = 1,
+                           .max_ms = DEADLINE_MAX_MS,
+                           .may_be_off = true,
+                           .default_action = CLOSE_RST,
+                           .reason = REASON_RESPONSE,
+                           .armed = in_response,
+                           .since = since_response},
+    [DEADLINE_KEEPALIVE] = {.name = "keepalive",
+                            .runs_while = "mode http: the next request is awaited",
+                            .at_expiry = "FIN to both",
+                            .default_ms = 75000,
+                            .min_ms = 1,
+                            .max_ms = DEADLINE_MAX_MS,
+                            .may_be_off = true,
+                            .default_action = CLOSE_FIN,
+                            .reason = REASON_KEEPALIVE,
+                            .armed = between,
+                            .since = since_stage},
+    [DEADLINE_MESSAGE_GRACE] = {.name = "message_grace",
+                                .runs_while =
+                                    "mode http: nothing is outstanding, FIN was sent to the backend",
+                                .at_expiry = "RST to the backend",
+                                .default_ms = 250,
+                                .min_ms = 0,
+                                .max_ms = DEADLINE_MAX_MS,
+                                .may_be_off = false,
+                                .default_action = CLOSE_RST,
+                                .reason = REASON_NONE, /* keeps the reason for which it began */
+                                .armed = at_boundary,
+                                .since = since_boundary},
 };
 
 const struct deadline *deadline_row(enum deadline_id id)

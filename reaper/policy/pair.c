@@ -88,6 +88,8 @@ static bool delivering(const struct pair *pair)
  * making would look like it. */
 static bool at_rest(const struct pair *pair, uint64_t now_ms)
 {
+    if (pair->stage != PAIR_STAGE_BYTES) /* whoever follows messages knows when */
+        return false;
     if (pair_half_closed(pair) || pair->owed || delivering(pair))
         return false;
     for (enum half half = 0; half < HALF_COUNT; half++)
@@ -181,6 +183,55 @@ static pair_actions begin_closing(struct pair *pair, enum reason reason, const e
     return actions | end_if_done(pair, now_ms);
 }
 
+/* Without a backend leg the response half has no source and the request half no sink. */
+static void no_backend(struct pair *pair, bool expected)
+{
+    pair->half[HALF_RESPONSE].fin_in = !expected;
+    pair->half[HALF_REQUEST].fin_out = !expected;
+}
+
+/* The session has no backend leg and may get another one. */
+static void begin_waiting(struct pair *pair, uint64_t now_ms)
+{
+    no_backend(pair, true);
+    pair->reason = REASON_NONE;
+    set_phase(pair, PAIR_WAITING, now_ms);
+}
+
+static pair_actions close_with(struct pair *pair, enum reason reason, const enum close_action action[],
+                               uint64_t now_ms)
+{
+    if (!pair->up[LEG_BACKEND])
+        no_backend(pair, false);
+    return begin_closing(pair, reason, action, now_ms);
+}
+
+/* Nothing is outstanding: nobody can take our FIN for anything but the end. */
+static pair_actions close_at_boundary(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    static const enum close_action orderly[LEG_COUNT] = {CLOSE_FIN, CLOSE_FIN};
+    pair->owed = false;
+    return close_with(pair, reason, orderly, now_ms);
+}
+
+/* The request can't be answered by a backend: what has been begun there is aborted, and the client gets an
+ * answer of our own. */
+static pair_actions refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    pair_actions actions = PAIR_DO_ANSWER;
+    assert(pair->stage == PAIR_STAGE_HEAD || pair->stage == PAIR_STAGE_BODY ||
+           pair->stage == PAIR_STAGE_RESPONSE);
+    if (pair->up[LEG_BACKEND])
+        actions |= leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST);
+    else if (pair->phase == PAIR_CONNECTING)
+        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
+    begin_waiting(pair, now_ms);
+    pair->stage = PAIR_STAGE_REFUSED;
+    pair->stage_ms = now_ms;
+    pair->cause = (uint8_t)reason;
+    return actions;
+}
+
 /* The half's source has ended and nothing is held: its FIN goes out. */
 static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms)
 {
@@ -206,7 +257,7 @@ static pair_actions on_connected(struct pair *pair, uint64_t now_ms)
     pair->up[LEG_BACKEND] = true;
     pair->opened_ms = now_ms;
     set_phase(pair, PAIR_OPEN, now_ms);
-    if (pair->draining)
+    if (pair->draining && pair->stage == PAIR_STAGE_BYTES)
         begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
 }
@@ -215,7 +266,7 @@ static pair_actions next_server(struct pair *pair, enum reason reason, uint64_t 
 {
     assert(pair->phase == PAIR_CONNECTING);
     if (pair->servers_left == 0)
-        return end(pair, reason, now_ms);
+        return pair->stage == PAIR_STAGE_BYTES ? end(pair, reason, now_ms) : refuse(pair, reason, now_ms);
     pair->servers_left--;
     pair->attempt_ms = now_ms;
     return PAIR_DO_CONNECT;
@@ -224,7 +275,8 @@ static pair_actions next_server(struct pair *pair, enum reason reason, uint64_t 
 static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
 {
     struct half_track *h = &pair->half[half];
-    assert(pair->phase != PAIR_CONNECTING && pair->up[half_source(half)] && !h->fin_in);
+    assert(pair->phase != PAIR_CONNECTING && pair->phase != PAIR_WAITING);
+    assert(pair->up[half_source(half)] && !h->fin_in);
     h->fin_in = true;
     if (!pair->has_first_fin) {
         pair->has_first_fin = true;
@@ -236,6 +288,7 @@ static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
     case PAIR_RESETTING: /* the surviving leg's; what it waits for is still being delivered */
         return 0;
     default:
+        assert(pair->stage == PAIR_STAGE_BYTES);
         return h->held ? 0 : relay_fin(pair, half, now_ms);
     }
 }
@@ -281,9 +334,20 @@ static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now
 {
     enum leg sink = half_sink(half);
     assert(pair->half[half].fin_out && !pair->half[half].fin_in);
+    if (pair->stage != PAIR_STAGE_BYTES) /* nobody waits for what comes behind the last message */
+        return 0;
     if (pair->phase != PAIR_CLOSING || !pair->up[sink] || leg_done(pair, sink))
         return 0;
     return leg_down(pair, sink, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
+}
+
+/* The leg is down. What it sent before is delivered, then the other one is reset. */
+static pair_actions begin_resetting(struct pair *pair, enum reason reason, bool whole_answer, uint64_t now_ms)
+{
+    pair->reason = (uint8_t)reason;
+    pair->whole_answer = whole_answer;
+    set_phase(pair, PAIR_RESETTING, now_ms);
+    return end_if_delivered(pair, now_ms);
 }
 
 static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason, uint64_t now_ms)
@@ -294,6 +358,7 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
     pair_actions actions = leg_down(pair, leg, leg_end, PAIR_DO_CLOSE);
 
     switch ((enum pair_phase)pair->phase) {
+    case PAIR_WAITING:
     case PAIR_CONNECTING:
         return actions | end(pair, reason, now_ms);
     case PAIR_CLOSING:
@@ -301,12 +366,8 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
     case PAIR_RESETTING:
         return actions | end(pair, pair->reason, now_ms);
     default:
-        break;
+        return actions | begin_resetting(pair, reason, whole_answer, now_ms);
     }
-    pair->reason = (uint8_t)reason;
-    pair->whole_answer = whole_answer;
-    set_phase(pair, PAIR_RESETTING, now_ms);
-    return actions | end_if_delivered(pair, now_ms);
 }
 
 /* The client is gone and its request is out in full. As with a reset, what is still on its way is delivered,
@@ -325,12 +386,88 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
         return 0;
     pair->draining = true;
     pair->drain_ms = now_ms;
-    if (pair->phase == PAIR_OPEN)
+    if (pair->stage == PAIR_STAGE_BETWEEN && (pair->phase == PAIR_WAITING || pair->phase == PAIR_OPEN))
+        return close_at_boundary(pair, REASON_DRAIN, now_ms);
+    if (pair->phase == PAIR_OPEN && pair->stage == PAIR_STAGE_BYTES)
         begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
 }
 
-/* ---- time ---- */
+/* ---- messages --------------------------------------------------------------------------------------- */
+
+static bool follows(const struct pair *pair)
+{
+    return pair->stage != PAIR_STAGE_BYTES;
+}
+
+static bool has_backend(const struct pair *pair)
+{
+    return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING;
+}
+
+static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t now_ms)
+{
+    assert(follows(pair) && pair->stage != PAIR_STAGE_REFUSED);
+    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || has_backend(pair));
+    assert(stage < PAIR_STAGE_COUNT && stage != PAIR_STAGE_REFUSED);
+    /* Behind the last response comes COMPLETE. */
+    assert(stage != PAIR_STAGE_BETWEEN || (pair->phase != PAIR_ENDING && !pair->draining));
+    pair->stage = (uint8_t)stage;
+    pair->stage_ms = now_ms;
+    if (stage != PAIR_STAGE_BYTES)
+        return 0;
+    assert(has_backend(pair));
+    begin_window(pair, now_ms);
+    if (pair->draining && pair->phase == PAIR_OPEN)
+        begin_ending(pair, REASON_DRAIN, now_ms);
+    return 0;
+}
+
+static pair_actions on_attach(struct pair *pair, uint32_t servers_left, uint64_t now_ms)
+{
+    assert(pair->phase == PAIR_WAITING);
+    assert(pair->stage == PAIR_STAGE_BODY || pair->stage == PAIR_STAGE_RESPONSE);
+    pair->servers_left = servers_left;
+    pair->attempt_ms = now_ms;
+    pair->leg_end[LEG_BACKEND] = LEG_END_NONE;
+    set_phase(pair, PAIR_CONNECTING, now_ms);
+    return PAIR_DO_CONNECT;
+}
+
+static pair_actions on_left(struct pair *pair, enum leg_end how, uint64_t now_ms)
+{
+    assert(follows(pair) && has_backend(pair) && !pair->half[HALF_RESPONSE].held);
+    assert(how == LEG_END_FIN || how == LEG_END_RESET);
+    pair_actions actions = leg_down(pair, LEG_BACKEND, how, PAIR_DO_CLOSE);
+    begin_waiting(pair, now_ms);
+    return actions;
+}
+
+static pair_actions on_cut(struct pair *pair, uint64_t now_ms)
+{
+    assert(pair->stage == PAIR_STAGE_ANSWERED && has_backend(pair));
+    return leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE) |
+           begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms);
+}
+
+static pair_actions on_refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || has_backend(pair));
+    return refuse(pair, reason, now_ms);
+}
+
+static pair_actions on_complete(struct pair *pair, enum reason reason, uint64_t now_ms)
+{
+    assert(follows(pair) && (pair->phase == PAIR_WAITING || has_backend(pair)));
+    assert(!pair->half[HALF_RESPONSE].held);
+    if (pair->stage == PAIR_STAGE_REFUSED)
+        reason = (enum reason)pair->cause;
+    if (pair->reason != REASON_NONE)
+        reason = (enum reason)pair->reason;
+    return close_at_boundary(pair, reason, now_ms);
+}
+
+/* ---- time --------------------------------------------------------------------------------------------- */
 
 /* When a deadline comes due, deliveries aside. */
 static uint64_t due_ms(const struct pair *pair, enum deadline_id id)
@@ -467,15 +604,30 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
         return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms);
     case DEADLINE_GRACE:
         return end(pair, pair->reason, now_ms);
+    case DEADLINE_REQUEST_HEAD:
+    case DEADLINE_REQUEST_BODY:
+        return refuse(pair, reason, now_ms);
+    case DEADLINE_RESPONSE:
+        if (pair->stage == PAIR_STAGE_ANSWERED)
+            return begin_closing(pair, reason, action, now_ms);
+        return refuse(pair, reason, now_ms);
+    case DEADLINE_KEEPALIVE:
+        return close_at_boundary(pair, reason, now_ms);
+    case DEADLINE_MESSAGE_GRACE:
+        return leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
     case DEADLINE_LIFETIME:
         if (pair->phase == PAIR_CONNECTING)
             return end(pair, reason, now_ms);
+        if (pair->stage == PAIR_STAGE_BETWEEN)
+            return close_at_boundary(pair, reason, now_ms);
+        if (pair->phase == PAIR_WAITING)
+            return close_with(pair, reason, action, now_ms);
         begin_ending(pair, reason, now_ms);
         return 0;
     case DEADLINE_WRITE_STALL:
         if (pair->phase == PAIR_RESETTING)
             return end(pair, pair->reason, now_ms);
-        return begin_closing(pair, reason, action, now_ms);
+        return close_with(pair, reason, action, now_ms);
     case DEADLINE_HALF_CLOSE:
         return half_close_due(pair, now_ms);
     default:
@@ -515,6 +667,14 @@ void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t se
     pair->attempt_ms = now_ms;
 }
 
+void pair_init_messages(struct pair *pair, const struct deadlines *deadlines, uint64_t now_ms)
+{
+    pair_init(pair, deadlines, 0, now_ms);
+    pair->phase = PAIR_WAITING;
+    pair->stage = PAIR_STAGE_HEAD;
+    pair->stage_ms = now_ms;
+}
+
 pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
     assert(pair->phase != PAIR_ENDED);
@@ -545,6 +705,18 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
         return on_drain(pair, now_ms);
     case PAIR_EVENT_ABORT:
         return end(pair, input->reason, now_ms);
+    case PAIR_EVENT_STAGE:
+        return on_stage(pair, input->stage, now_ms);
+    case PAIR_EVENT_ATTACH:
+        return on_attach(pair, input->servers_left, now_ms);
+    case PAIR_EVENT_LEFT:
+        return on_left(pair, input->end, now_ms);
+    case PAIR_EVENT_CUT:
+        return on_cut(pair, now_ms);
+    case PAIR_EVENT_REFUSE:
+        return on_refuse(pair, input->reason, now_ms);
+    case PAIR_EVENT_COMPLETE:
+        return on_complete(pair, input->reason, now_ms);
     case PAIR_EVENT_COUNT:
         break;
     }
@@ -570,10 +742,22 @@ void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64
 const char *pair_phase_name(enum pair_phase phase)
 {
     static const char *const names[PAIR_PHASE_COUNT] = {
-        [PAIR_CONNECTING] = "connecting", [PAIR_OPEN] = "open",       [PAIR_ENDING] = "ending",
-        [PAIR_RESETTING] = "resetting",   [PAIR_CLOSING] = "closing", [PAIR_ENDED] = "ended",
+        [PAIR_WAITING] = "waiting", [PAIR_CONNECTING] = "connecting", [PAIR_OPEN] = "open",
+        [PAIR_ENDING] = "ending",   [PAIR_RESETTING] = "resetting",   [PAIR_CLOSING] = "closing",
+        [PAIR_ENDED] = "ended",
     };
     return names[phase];
+}
+
+const char *pair_stage_name(enum pair_stage stage)
+{
+    static const char *const names[PAIR_STAGE_COUNT] = {
+        [PAIR_STAGE_BYTES] = "bytes",       [PAIR_STAGE_BETWEEN] = "between",
+        [PAIR_STAGE_HEAD] = "head",         [PAIR_STAGE_BODY] = "body",
+        [PAIR_STAGE_RESPONSE] = "response", [PAIR_STAGE_ANSWERED] = "answered",
+        [PAIR_STAGE_REFUSED] = "refused",
+    };
+    return names[stage];
 }
 
 const char *leg_end_name(enum leg_end leg_end)
@@ -602,6 +786,11 @@ static void check_phase(const struct pair *pair)
     const bool *up = pair->up;
     assert((pair->phase <= PAIR_OPEN) == (pair->reason == REASON_NONE));
     switch ((enum pair_phase)pair->phase) {
+    case PAIR_WAITING:
+        assert(pair->stage != PAIR_STAGE_BYTES && !pair->half[HALF_REQUEST].held);
+        assert(!pair->half[HALF_REQUEST].fin_out && !pair->half[HALF_RESPONSE].fin_in);
+        assert(pair->up[LEG_CLIENT] && !pair->up[LEG_BACKEND] && pair->reason == REASON_NONE);
+        break;
     case PAIR_CONNECTING:
         assert(up[LEG_CLIENT] && !up[LEG_BACKEND]);
         break;

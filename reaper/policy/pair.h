@@ -22,6 +22,19 @@
  *     waited for. It gets RST.
  *   - ENDED is final, has a reason, and leaves no leg up.
  *
+ * Who follows messages (HTTP) says where in them the session is, its stage; then it starts in WAITING, with no
+ * backend leg, and nothing has to be waited for that is known:
+ *
+ *   WAITING --attach--> CONNECTING --connected--> OPEN --left--> WAITING     (the backend leg ended at a boundary)
+ *      |                    |                       |
+ *      +--------------------+-----------------------+--complete--> CLOSING   (nothing is outstanding)
+ *      +--------------------+-----------------------+--refuse, a deadline--> WAITING, stage REFUSED: the session
+ *                                                                  answers the client itself, then: complete
+ *
+ * In CLOSING behind a boundary the backend has `message_grace` for its FIN, the client `grace`. A FIN between
+ * messages is the follower's to interpret: FIN is reported only in stage BYTES, where the machine above holds,
+ * and in CLOSING and RESETTING.
+ *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
  * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
  *
@@ -41,6 +54,7 @@
 #include <stdint.h>
 
 enum pair_phase {
+    PAIR_WAITING,
     PAIR_CONNECTING,
     PAIR_OPEN,
     PAIR_ENDING,
@@ -48,6 +62,18 @@ enum pair_phase {
     PAIR_CLOSING,
     PAIR_ENDED,
     PAIR_PHASE_COUNT
+};
+
+/* Where in its messages a session is. */
+enum pair_stage {
+    PAIR_STAGE_BYTES,    /* none are followed: TCP, or a tunnel after an upgrade */
+    PAIR_STAGE_BETWEEN,  /* nothing is outstanding */
+    PAIR_STAGE_HEAD,     /* the head of a request is awaited or comes in */
+    PAIR_STAGE_BODY,     /* a request's body is relayed */
+    PAIR_STAGE_RESPONSE, /* the request is whole, the response has not begun */
+    PAIR_STAGE_ANSWERED, /* the response has begun, the request may still go on */
+    PAIR_STAGE_REFUSED,  /* an answer of our own goes out; nothing else will */
+    PAIR_STAGE_COUNT
 };
 
 enum pair_event {
@@ -59,18 +85,36 @@ enum pair_event {
     PAIR_EVENT_DISCARDED, /* bytes of a CUT half were read and thrown away */
     PAIR_EVENT_RESET,     /* `leg` was reset by its peer */
     PAIR_EVENT_LOST,      /* the kernel gave up on the peer of `leg` */
-    PAIR_EVENT_CLOSED,  /* the client, which has sent FIN, is known to have closed: nobody is left to read */
-    PAIR_EVENT_EXPIRED, /* the time last given by pair_next_ms() has come; harmless when early */
-    PAIR_EVENT_DRAIN,   /* end when at rest, within the `drain` deadline */
-    PAIR_EVENT_ABORT,   /* end at once, with `reason` */
+    PAIR_EVENT_CLOSED,   /* the client, which has sent FIN, is known to have closed: nobody is left to read */
+    PAIR_EVENT_EXPIRED,  /* the time last given by pair_next_ms() has come; harmless when early */
+    PAIR_EVENT_DRAIN,    /* end when at rest, within the `drain` deadline */
+    PAIR_EVENT_ABORT,    /* end at once, with `reason` */
+    PAIR_EVENT_STAGE,    /* the session came to `stage` */
+    PAIR_EVENT_ATTACH,   /* a backend leg is wanted; `servers_left` more may be tried */
+    PAIR_EVENT_LEFT,     /* the backend leg is ours no more, between messages or before it answered; `end` */
+    PAIR_EVENT_CUT,      /* the backend sent FIN inside a response */
+    PAIR_EVENT_REFUSE,   /* the client is to be answered by ourselves, because of `reason` */
+    PAIR_EVENT_COMPLETE, /* nothing is outstanding and nothing more will be: end, with `reason` */
     PAIR_EVENT_COUNT
+};
+
+/* How a leg ended. */
+enum leg_end {
+    LEG_END_NONE,  /* never connected, or still up */
+    LEG_END_FIN,   /* closed in order: FIN both ways */
+    LEG_END_RST,   /* we sent RST */
+    LEG_END_RESET, /* the peer reset it, or its kernel gave up on it */
+    LEG_END_COUNT
 };
 
 struct pair_input {
     enum pair_event event;
-    enum half half;     /* FIN, HELD, DRAINED, DISCARDED */
-    enum leg leg;       /* RESET, LOST */
-    enum reason reason; /* REFUSED, ABORT */
+    enum half half;        /* FIN, HELD, DRAINED, DISCARDED */
+    enum leg leg;          /* RESET, LOST */
+    enum reason reason;    /* REFUSED, ABORT, REFUSE, COMPLETE */
+    enum pair_stage stage; /* STAGE: any but REFUSED */
+    enum leg_end end;      /* LEFT: FIN or RESET */
+    uint32_t servers_left; /* ATTACH */
 };
 
 /* What the caller does after a step, in this order. A set of bits. */
@@ -82,15 +126,7 @@ enum {
     PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
     PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive) */
     PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
-};
-
-/* How a leg ended. */
-enum leg_end {
-    LEG_END_NONE,  /* never connected, or still up */
-    LEG_END_FIN,   /* closed in order: FIN both ways */
-    LEG_END_RST,   /* we sent RST */
-    LEG_END_RESET, /* the peer reset it, or its kernel gave up on it */
-    LEG_END_COUNT
+    PAIR_DO_ANSWER = 1u << 10, /* answer the client, for `cause`; then report COMPLETE, or HELD and so on */
 };
 
 struct half_track {
@@ -114,6 +150,8 @@ struct pair {
     bool whole_answer;          /* the backend had sent its FIN before it was reset */
     uint8_t first_fin;          /* enum leg: from this one first */
     uint8_t phase;              /* enum pair_phase */
+    uint8_t stage;              /* enum pair_stage */
+    uint8_t cause;              /* enum reason; in stage REFUSED why */
     uint8_t reason;             /* enum reason; in ENDING, RESETTING and CLOSING the one it will end with */
     uint8_t leg_end[LEG_COUNT]; /* enum leg_end */
     uint32_t servers_left;      /* not tried yet */
@@ -124,6 +162,7 @@ struct pair {
     uint64_t half_closed_ms; /* the first half ended; 0 before */
     uint64_t ending_ms;      /* phase ENDING, RESETTING or CLOSING since */
     uint64_t drain_ms;       /* draining since */
+    uint64_t stage_ms;       /* at this stage since */
 
     /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
      * half_close_rate. */
@@ -136,6 +175,9 @@ struct pair {
 
 /* Starts in CONNECTING with one attempt under way and `servers_left` more to try. */
 void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t servers_left, uint64_t now_ms);
+
+/* The same for a session that follows messages: starts in WAITING, in stage HEAD. */
+void pair_init_messages(struct pair *pair, const struct deadlines *deadlines, uint64_t now_ms);
 
 /* Takes an event. Total: every phase has an answer to every event; one that the caller could not have seen
  * there (FIN before CONNECTED, anything after ENDED) is a programmer error and asserts. */
@@ -180,6 +222,7 @@ static inline bool pair_probing(const struct pair *pair)
 bool pair_half_closed(const struct pair *pair);
 
 const char *pair_phase_name(enum pair_phase phase);
+const char *pair_stage_name(enum pair_stage stage);
 const char *leg_end_name(enum leg_end end); /* "none", "fin", "rst", "reset" */
 
 /* Asserts the invariants above. For tests. */

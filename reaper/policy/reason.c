@@ -30,6 +30,10 @@ bool reason_is_reaped(enum reason reason)
     case REASON_HALF_CLOSE_RATE:
     case REASON_HALF_CLOSE_MAX:
     case REASON_WRITE_STALL:
+    case REASON_REQUEST_HEAD:
+    case REASON_REQUEST_BODY:
+    case REASON_RESPONSE:
+    case REASON_KEEPALIVE:
     case REASON_LIFETIME:
         return true;
     default:

@@ -21,6 +21,15 @@
     X(REASON_HALF_CLOSE_RATE, half_close_rate, "one half ended and the other only trickled")                 \
     X(REASON_HALF_CLOSE_MAX, half_close_max, "one half ended and the other outlived half_close_max")         \
     X(REASON_WRITE_STALL, write_stall, "a side took no bytes for the write_stall deadline")                  \
+    X(REASON_REQUEST_HEAD, request_head, "the head of a request did not arrive in time")                     \
+    X(REASON_REQUEST_BODY, request_body, "the body of a request made no progress")                           \
+    X(REASON_RESPONSE, response, "the backend did not answer, or its answer made no progress")               \
+    X(REASON_KEEPALIVE, keepalive, "no further request came")                                                \
+    X(REASON_BAD_REQUEST, bad_request, "a request was malformed or too large")                               \
+    X(REASON_BAD_RESPONSE, bad_response, "the backend's answer was malformed or too large")                  \
+    X(REASON_REQUEST_CUT, request_cut, "the client closed inside a request")                                 \
+    X(REASON_RESPONSE_CUT, response_cut, "the backend closed inside a response")                             \
+    X(REASON_NO_RESPONSE, no_response, "the backend closed before it answered")                              \
     X(REASON_LIFETIME, lifetime, "the session reached its lifetime")                                         \
     X(REASON_DRAIN, drain, "the proxy is shutting down")                                                     \
     X(REASON_SHUTDOWN, shutdown, "the proxy was told to end at once")                                        \

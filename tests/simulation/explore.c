@@ -194,10 +194,11 @@ static bool event_legal(const struct world *world, const struct settings *settin
         return move->early || expiry_ms(world, settings) != DEADLINE_OFF;
     case PAIR_EVENT_DRAIN:
     case PAIR_EVENT_ABORT:
-    case PAIR_EVENT_COUNT:
+        return true;
+    default:
         break;
     }
-    return true;
+    return false;
 }
 
 static bool legal(const struct world *world, const struct settings *settings, const struct move *move)

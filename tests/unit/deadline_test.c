@@ -26,6 +26,11 @@ static const struct {
     [DEADLINE_LIFETIME] = {"lifetime", DEADLINE_OFF, 1, true, true, false, CLOSE_FIN, REASON_LIFETIME},
     [DEADLINE_DRAIN] = {"drain", 30000, 0, true, false, false, CLOSE_RST, REASON_DRAIN},
     [DEADLINE_GRACE] = {"grace", 5000, 0, false, false, true, CLOSE_RST, REASON_NONE},
+    [DEADLINE_REQUEST_HEAD] = {"request_head", 10000, 1, true, false, false, CLOSE_FIN, REASON_REQUEST_HEAD},
+    [DEADLINE_REQUEST_BODY] = {"request_body", 60000, 1, true, false, false, CLOSE_RST, REASON_REQUEST_BODY},
+    [DEADLINE_RESPONSE] = {"response", 60000, 1, true, false, false, CLOSE_RST, REASON_RESPONSE},
+    [DEADLINE_KEEPALIVE] = {"keepalive", 75000, 1, true, false, false, CLOSE_FIN, REASON_KEEPALIVE},
+    [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST, REASON_NONE},
 };
 
 static void every_row_is_as_promised(void **state)
@@ -149,7 +154,8 @@ static void held_bytes_arm_write_stall_wherever_they_still_flow(void **state)
         for (enum pair_phase phase = 0; phase < PAIR_PHASE_COUNT; phase++) {
             struct pair pair = in_phase(phase, REASON_DRAIN);
             pair.half[half].held = true;
-            bool flows = phase == PAIR_OPEN || phase == PAIR_ENDING || phase == PAIR_RESETTING;
+            bool flows = phase == PAIR_WAITING || phase == PAIR_OPEN || phase == PAIR_ENDING ||
+                         phase == PAIR_RESETTING;
             assert_int_equal((armed(&pair) & bit(DEADLINE_WRITE_STALL)) != 0, flows);
         }
     }

@@ -128,6 +128,14 @@ static void connecting(struct bed *bed, uint32_t servers_left)
     pair_check(&bed->pair);
 }
 
+/* Follows messages, and has seen none. */
+static void waiting(struct bed *bed)
+{
+    connecting(bed, 0);
+    pair_init_messages(&bed->pair, &bed->deadlines, bed->now_ms);
+    pair_check(&bed->pair);
+}
+
 static void opened(struct bed *bed)
 {
     connecting(bed, 0);
@@ -1557,6 +1565,9 @@ static void pair_of(struct bed *bed, enum pair_phase phase)
 {
     opened(bed);
     switch (phase) {
+    case PAIR_WAITING:
+        waiting(bed);
+        break;
     case PAIR_CONNECTING:
         connecting(bed, 0);
         break;
@@ -1740,7 +1751,8 @@ static void the_last_bytes_relayed_decide_who_is_owed(void **state)
 static void phases_and_ends_have_names(void **state)
 {
     (void)state;
-    static const char *const phases[] = {"connecting", "open", "ending", "resetting", "closing", "ended"};
+    static const char *const phases[] = {"waiting",   "connecting", "open", "ending",
+                                         "resetting", "closing",    "ended"};
     static const char *const ends[] = {"none", "fin", "rst", "reset"};
     for (enum pair_phase phase = 0; phase < PAIR_PHASE_COUNT; phase++)
         assert_string_equal(pair_phase_name(phase), phases[phase]);
