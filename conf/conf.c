@@ -8,6 +8,7 @@ static void free_frontend(struct conf_frontend *frontend)
     for (size_t i = 0; i < frontend->listen_count; i++)
         free(frontend->listen[i].text);
     free(frontend->listen);
+    free(frontend->trusted);
     free(frontend->name);
 }
 

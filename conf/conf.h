@@ -19,7 +19,9 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum conf_mode { CONF_MODE_TCP };
+enum conf_mode { CONF_MODE_TCP, CONF_MODE_HTTP };
+/* Which field tells the backend who the client is. */
+enum conf_forwarded { CONF_FORWARDED_X, CONF_FORWARDED, CONF_FORWARDED_OFF };
 enum conf_balance { CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN, CONF_BALANCE_SOURCE };
 enum conf_log_format { CONF_LOG_LOGFMT, CONF_LOG_JSON };
 /* Each includes those before it. */
@@ -52,6 +54,21 @@ struct conf_tcp {
     uint64_t user_timeout_ms; /* TCP_USER_TIMEOUT, fits int; DEADLINE_OFF: the kernel's own bound */
 };
 
+/* Addresses that begin with the same bits. */
+struct conf_network {
+    sa_family_t family; /* AF_INET or AF_INET6 */
+    unsigned bits;
+    unsigned char address[16]; /* network byte order, the first 4 for IPv4; zero behind the bits */
+};
+
+/* What is done with messages in mode http. */
+struct conf_http {
+    enum conf_forwarded forwarded;
+    bool via, request_id;
+    uint64_t max_head, max_request_line; /* bytes */
+    uint64_t max_fields;
+};
+
 struct conf_frontend {
     char *name; /* unique among frontends; letters, digits, '_', '-', '.' */
     struct conf_listen *listen;
@@ -61,6 +78,9 @@ struct conf_frontend {
     uint64_t max_connections;   /* 0: no limit */
     struct deadlines deadlines; /* complete: the frontend's own over the defaults; DEADLINE_DRAIN included */
     struct conf_tcp tcp;        /* of its client legs */
+    struct conf_network *trusted; /* clients whose word about those before them is believed */
+    size_t trusted_count;
+    struct conf_http http; /* mode http only */
 };
 
 struct conf_backend {

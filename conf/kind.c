@@ -255,6 +255,38 @@ static void servers_allowed(const struct option_row *row, char *allowed, size_t 
     snprintf(allowed, size, "addresses such as '127.0.0.1:9000', 'name:9000', '[::1]:9000', 'unix:/path'");
 }
 
+static void networks_clear(void *slot)
+{
+    struct conf_frontend *frontend = slot;
+    free(frontend->trusted);
+    frontend->trusted = NULL;
+    frontend->trusted_count = 0;
+}
+
+static int append_network(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    struct conf_frontend *frontend = slot;
+    struct conf_network network;
+    if (strcmp(text, row->word) == 0) {
+        networks_clear(frontend);
+        return 0;
+    }
+    *why = value_network(text, &network);
+    if (*why)
+        return ERROR_CONFIG;
+    struct conf_network *grown = realloc(frontend->trusted, (frontend->trusted_count + 1) * sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    frontend->trusted = grown;
+    grown[frontend->trusted_count++] = network;
+    return 0;
+}
+
+static void networks_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    snprintf(allowed, size, "networks such as '10.0.0.0/8', '127.0.0.1', 'fd00::/8', or %s", row->word);
+}
+
 static void deadlines_allowed(const struct option_row *row, char *allowed, size_t size)
 {
     (void)row;
@@ -333,6 +365,7 @@ static const struct option_kind kinds[] = {
     [OPTION_LISTEN] = {append_listen, NULL, listen_allowed, NULL, "ADDRESS", true},
     [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},
     [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
+    [OPTION_NETWORKS] = {append_network, NULL, networks_allowed, networks_clear, "NETWORK", true},
     [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, NULL, false},
 };
 

@@ -24,6 +24,7 @@ enum option_type {
     OPTION_LISTEN,    /* a list: each option_set() appends one */
     OPTION_SERVERS,   /* likewise */
     OPTION_WATCH, /* struct conf_reaper's ports: a word, or a list of which each option_set() appends one */
+    OPTION_NETWORKS,  /* likewise; the word empties the list */
     OPTION_DEADLINES, /* a mapping of deadlines that replaces single ones; set by conf/walk.h */
 };
 
@@ -52,7 +53,7 @@ struct option_row {
     const char *help;          /* one line, also for a tired reader */
 };
 
-enum { OPTION_PATH = 64, OPTION_ALLOWED = 160 };
+enum { OPTION_PATH = 64, OPTION_ALLOWED = 256 };
 
 /* All rows, in the order in which they are documented. */
 const struct option_row *option_table(size_t *count);

@@ -1,6 +1,7 @@
 #include "conf/print.h"
 
 #include "conf/option.h"
+#include "conf/value.h"
 
 #include <limits.h>
 #include <string.h>
@@ -60,6 +61,17 @@ static void print_element(const char *text, FILE *out)
     print_quoted(text, out);
 }
 
+static void print_networks(const struct option_row *row, const struct conf_frontend *frontend, FILE *out)
+{
+    char text[VALUE_NETWORK_TEXT];
+    if (frontend->trusted_count == 0)
+        fprintf(out, " %s", row->word);
+    for (size_t i = 0; i < frontend->trusted_count; i++) {
+        value_network_text(&frontend->trusted[i], text);
+        print_element(text, out);
+    }
+}
+
 static void print_value(const struct conf *conf, const struct option_row *row, const void *object, FILE *out)
 {
     const struct conf_frontend *frontend = object;
@@ -76,6 +88,9 @@ static void print_value(const struct conf *conf, const struct option_row *row, c
     case OPTION_SERVERS:
         for (size_t i = 0; i < backend->server_count; i++)
             print_element(backend->servers[i].text, out);
+        break;
+    case OPTION_NETWORKS:
+        print_networks(row, frontend, out);
         break;
     case OPTION_DEADLINES:
         fputc('\n', out);

@@ -395,3 +395,38 @@ const char *value_cidr(const char *text, struct value_cidr *cidr)
     *cidr = result;
     return NULL;
 }
+
+static bool has_host_bits(const struct conf_network *network)
+{
+    for (unsigned bit = network->bits; bit < 128; bit++)
+        if (network->address[bit / 8] & (0x80 >> bit % 8))
+            return true;
+    return false;
+}
+
+const char *value_network(const char *text, struct conf_network *network)
+{
+    char host[INET6_ADDRSTRLEN];
+    size_t length = strcspn(text, "/");
+    if (length >= sizeof host)
+        return "an address is shorter";
+    snprintf(host, sizeof host, "%.*s", (int)length, text);
+    *network = (struct conf_network){.family = AF_INET, .bits = 32};
+    if (inet_pton(AF_INET, host, network->address) != 1) {
+        *network = (struct conf_network){.family = AF_INET6, .bits = 128};
+        if (inet_pton(AF_INET6, host, network->address) != 1)
+            return "not an address";
+    }
+    uint64_t bits = network->bits;
+    if (text[length] && (value_integer(text + length + 1, &bits) || bits > network->bits))
+        return "behind the '/' stands a number of bits, up to 32 or 128";
+    network->bits = (unsigned)bits;
+    return has_host_bits(network) ? "there are bits set behind those that count" : NULL;
+}
+
+void value_network_text(const struct conf_network *network, char text[static VALUE_NETWORK_TEXT])
+{
+    char host[INET6_ADDRSTRLEN];
+    inet_ntop(network->family, network->address, host, sizeof host);
+    snprintf(text, VALUE_NETWORK_TEXT, "%s/%u", host, network->bits);
+}

@@ -62,4 +62,11 @@ void value_size_text(uint64_t bytes, char text[static VALUE_NUMBER_TEXT]);
 void value_rate_text(uint64_t bytes, char text[static VALUE_NUMBER_TEXT]);
 void value_address_text(const struct conf_address *address, char text[static VALUE_ADDRESS_TEXT]);
 
+/* A network: an address and, behind a '/', how many of its bits count; all of them without. The other bits
+ * are zero. NULL or what is wrong with it, static. */
+const char *value_network(const char *text, struct conf_network *network);
+
+enum { VALUE_NETWORK_TEXT = 64 };
+void value_network_text(const struct conf_network *network, char text[static VALUE_NETWORK_TEXT]);
+
 #endif

@@ -93,8 +93,7 @@ static void put_connection(struct output *out, bool upgrade, uint8_t minor, enum
         put_pair(out, "Connection", "keep-alive");
 }
 
-/* ---- requests
- * -------------------------------------------------------------------------------------------------- */
+/* ---- requests --------------------------------------------------------------------------------------- */
 
 static bool is_good_id(struct message_text id)
 {
@@ -113,13 +112,13 @@ static const struct message_field *kept_id(const struct message *request)
 /* Fields that are written anew below, or that an untrusted client may not set. */
 static bool is_ours(const struct message_field *field, const struct head_origin *origin)
 {
-    bool forwarding = origin->forwarded != HEAD_FORWARDED_OFF;
+    bool forwarding = origin->forwarded != CONF_FORWARDED_OFF;
     bool replaced = field->disguised || !origin->trusted;
     switch (field->id) {
     case MESSAGE_X_FORWARDED_FOR:
-        return forwarding && (replaced || origin->forwarded == HEAD_X_FORWARDED_FOR);
+        return forwarding && (replaced || origin->forwarded == CONF_FORWARDED_X);
     case MESSAGE_FORWARDED:
-        return forwarding && (replaced || origin->forwarded == HEAD_FORWARDED);
+        return forwarding && (replaced || origin->forwarded == CONF_FORWARDED);
     case MESSAGE_X_FORWARDED_PROTO:
         return forwarding && replaced;
     case MESSAGE_X_REQUEST_ID:
@@ -144,7 +143,7 @@ static void put_forwarding(struct output *out, const struct message *request,
 {
     static const struct message nobody = {.field_count = 0};
     const struct message *before = origin->trusted ? request : &nobody;
-    if (origin->forwarded == HEAD_FORWARDED) {
+    if (origin->forwarded == CONF_FORWARDED) {
         put_joined(out, before, MESSAGE_FORWARDED, "Forwarded");
         put_address(out, origin);
     } else {
@@ -176,7 +175,7 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
     for (size_t i = 0; i < request->field_count; i++)
         if (!is_hop_by_hop(request, &request->fields[i]) && !is_ours(&request->fields[i], origin))
             put_field(&out, &request->fields[i]);
-    if (origin->forwarded != HEAD_FORWARDED_OFF)
+    if (origin->forwarded != CONF_FORWARDED_OFF)
         put_forwarding(&out, request, origin);
     if (origin->request_id)
         put_request_id(&out, request, origin->request_id);
@@ -187,8 +186,7 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
     return out.full ? 0 : out.size;
 }
 
-/* ---- responses
- * ------------------------------------------------------------------------------------------------- */
+/* ---- responses -------------------------------------------------------------------------------------- */
 
 /* A length or a coding where there is no body misleads those who look no further (RFC 9110, 8.6). */
 static bool is_false_framing(const struct message *response, const struct message_field *field)

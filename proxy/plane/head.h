@@ -6,20 +6,15 @@
  *
  * Pure: bytes into a space of the caller's. Any thread. */
 
+#include "conf/conf.h"
 #include "proxy/plane/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum head_forwarded {
-    HEAD_FORWARDED_OFF, /* nothing is added, nothing is taken away */
-    HEAD_X_FORWARDED_FOR,
-    HEAD_FORWARDED, /* RFC 7239 */
-};
-
 /* What a request tells the backend about its client. */
 struct head_origin {
-    enum head_forwarded forwarded;
+    enum conf_forwarded forwarded;
     bool trusted; /* what the client says of those before it is believed */
     bool via;
     bool ipv6;

@@ -25,7 +25,7 @@ struct reader {
 static void check_rewritten(const struct message *request)
 {
     static const struct head_origin origin = {
-        .forwarded = HEAD_X_FORWARDED_FOR, .via = true, .address = "192.0.2.1", .request_id = "made"};
+        .forwarded = CONF_FORWARDED_X, .via = true, .address = "192.0.2.1", .request_id = "made"};
     char space[4096 + HEAD_ADDED_MAX];
     struct message_limits wider = {.head_bytes = sizeof space, .line_bytes = 1024, .fields = 40};
     struct message again;

@@ -7,10 +7,10 @@
 
 static const struct message_limits limits = {.head_bytes = 4096, .line_bytes = 1024, .fields = 20};
 
-static const struct head_origin nothing = {.forwarded = HEAD_FORWARDED_OFF, .address = "192.0.2.1"};
-static const struct head_origin stranger = {.forwarded = HEAD_X_FORWARDED_FOR, .address = "192.0.2.1"};
+static const struct head_origin nothing = {.forwarded = CONF_FORWARDED_OFF, .address = "192.0.2.1"};
+static const struct head_origin stranger = {.forwarded = CONF_FORWARDED_X, .address = "192.0.2.1"};
 static const struct head_origin friend = {
-    .forwarded = HEAD_X_FORWARDED_FOR, .trusted = true, .address = "192.0.2.1"};
+    .forwarded = CONF_FORWARDED_X, .trusted = true, .address = "192.0.2.1"};
 
 static void expect_request(const char *fields, const struct head_origin *origin, const char *expected)
 {
@@ -74,10 +74,10 @@ static void a_trusted_client_is_appended_to(void **state)
 static void the_standard_field_is_written_when_asked_for(void **state)
 {
     (void)state;
-    struct head_origin origin = {.forwarded = HEAD_FORWARDED, .trusted = true, .address = "192.0.2.1"};
+    struct head_origin origin = {.forwarded = CONF_FORWARDED, .trusted = true, .address = "192.0.2.1"};
     expect_request("Forwarded: for=1.1.1.1\r\n", &origin,
                    "Forwarded: for=1.1.1.1, for=192.0.2.1;proto=http\r\nX-Forwarded-Proto: http\r\n");
-    origin = (struct head_origin){.forwarded = HEAD_FORWARDED, .ipv6 = true, .address = "2001:db8::1"};
+    origin = (struct head_origin){.forwarded = CONF_FORWARDED, .ipv6 = true, .address = "2001:db8::1"};
     expect_request("Forwarded: for=1.1.1.1\r\n", &origin,
                    "Forwarded: for=\"[2001:db8::1]\";proto=http\r\nX-Forwarded-Proto: http\r\n");
 }

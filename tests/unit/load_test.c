@@ -216,11 +216,13 @@ struct bad {
 #define A_DURATION "a duration from 1ms to 365d, or off"
 #define LISTENS "addresses such as '127.0.0.1:8080', '[::]:8080', 'unix:/path'"
 #define SERVERS "addresses such as '127.0.0.1:9000', 'name:9000', '[::1]:9000', 'unix:/path'"
+#define NETWORKS "networks such as '10.0.0.0/8', '127.0.0.1', 'fd00::/8', or off"
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
 #define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
-    "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace"
+    "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace, "     \
+    "request_head, request_body, response, keepalive, message_grace"
 
 static const struct bad values[] = {
     {"workers: 0\n" SIDES, "f:1:10: workers: found '0'; allowed: a number from 1 to 1024, or auto\n"},
@@ -300,11 +302,13 @@ static const struct bad keys[] = {
      "only)\n"
      "f:1:43: reaper.action: found 'kill'; allowed: report, finish, destroy or ladder\n"
      "f:1:59: reaper.interval: found '1ms'; allowed: a duration from 100ms to 1h\n"},
-    {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: http\n  accept_proxy: off\n"
-     "  trusted: []\n  max_connections_per_client: 5\n"
+    {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: udp\n  accept_proxy: off\n"
+     "  trusted: 10.0.0.1/8\n  max_connections_per_client: 5\n"
      "backends:\n- name: b\n  servers: h:1\n  send_proxy: v2\n  reuse: off\n",
-     "f:5:9: frontends[0].mode: found 'http'; allowed: tcp (that is for a later version)\n"
-     "f:6:3: frontends[0].accept_proxy: " LATER "f:7:3: frontends[0].trusted: " LATER
+     "f:5:9: frontends[0].mode: found 'udp'; allowed: tcp or http\n"
+     "f:6:3: frontends[0].accept_proxy: " LATER
+     "f:7:12: frontends[0].trusted: found '10.0.0.1/8'; allowed: " NETWORKS
+     " (there are bits set behind those that count)\n"
      "f:8:3: frontends[0].max_connections_per_client: " LATER "f:12:3: backends[0].send_proxy: " LATER
      "f:13:3: backends[0].reuse: " LATER},
 };
@@ -619,7 +623,7 @@ static void bad_flags_are_all_named(void **state)
 {
     (void)state;
     static const char *const arguments[] = {"--listen=127.0.0.1:1,x",  "--backend=h", "--idle=30",
-                                            "--max-connections=1,000", "--mode=http", NULL};
+                                            "--max-connections=1,000", "--mode=udp",  NULL};
     struct findings findings = {0};
     struct conf *conf = NULL;
     assert_int_equal(load_flags(arguments, &conf, &findings), ERROR_CONFIG);
@@ -631,7 +635,7 @@ static void bad_flags_are_all_named(void **state)
         "--backend: found 'h'; allowed: " SERVERS " (a port is missing, as in 127.0.0.1:8080)\n"
         "--idle: found '30'; allowed: " A_DURATION " (a number needs a unit: 250ms, 30s, 2m, 1h or 1d)\n"
         "--max-connections: found '1,000'; allowed: a number from 1 to 10000000, or off (digits only)\n"
-        "--mode: found 'http'; allowed: tcp (that is for a later version)\n");
+        "--mode: found 'udp'; allowed: tcp or http\n");
     free(text);
     findings_free(&findings);
 }
