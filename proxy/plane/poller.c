@@ -66,6 +66,12 @@ void poller_remove(struct poller *poller, int fd)
     (void)epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, NULL); /* ENOENT: a listener that never opened */
 }
 
+int poller_move(struct poller *poller, int fd, uint32_t events, struct poller_source *source)
+{
+    struct epoll_event event = {.events = events | EPOLLET, .data.ptr = source};
+    return epoll_ctl(poller->fd, EPOLL_CTL_MOD, fd, &event) ? -errno : 0;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct poller *poller = handle->data;

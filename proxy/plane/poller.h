@@ -41,6 +41,9 @@ void poller_remove(struct poller *poller, int fd);
  * that was stopped for a while must not take what queued up meanwhile for silence. */
 void poller_catch_up(struct poller *poller);
 
+/* Gives a registered descriptor another source; what is ready now is reported to it once more. */
+int poller_move(struct poller *poller, int fd, uint32_t events, struct poller_source *source);
+
 /* Leaves the loop; sources are not told. The poller must stay in place until the loop has been run once more.
  */
 void poller_close(struct poller *poller);

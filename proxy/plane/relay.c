@@ -43,6 +43,11 @@ void relay_free(struct relay *relay, struct relay_tools *tools)
         release_pipe(relay, tools);
 }
 
+static size_t least(size_t size, uint64_t limit)
+{
+    return size < limit ? size : (size_t)limit;
+}
+
 static bool is_transient(int error)
 {
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
@@ -97,6 +102,20 @@ static ssize_t after_write(struct relay_leg *sink, ssize_t n, size_t wanted)
     return n < 0 ? 0 : n;
 }
 
+enum relay_event relay_read(struct relay_leg *source, char *bytes, size_t size, size_t *got)
+{
+    *got = 0;
+    while (source->readable) {
+        ssize_t n = recv(source->fd, bytes, size, 0);
+        enum relay_event event = after_read(source, n, size);
+        if (n > 0)
+            *got = (size_t)n;
+        if (n > 0 || event != RELAY_MORE)
+            return event;
+    }
+    return RELAY_BLOCKED;
+}
+
 static enum relay_event flush_held(struct relay *relay, struct relay_leg *sink, uint64_t *moved)
 {
     while (sink->writable) {
@@ -146,26 +165,85 @@ static enum relay_event discard(struct relay_tools *tools, struct relay_leg *sou
     return RELAY_DISCARDED;
 }
 
-/* Keeps what the sink left of the scratch buffer. */
+void relay_adopt(struct relay *relay, char *bytes, size_t offset, size_t size)
+{
+    assert(!relay_holds(relay) && offset < size);
+    relay->held = bytes;
+    relay->held_offset = (uint32_t)offset;
+    relay->held_size = (uint32_t)size;
+}
+
+/* Keeps what the sink left. */
 static enum relay_event hold(struct relay *relay, const char *bytes, size_t size)
 {
-    relay->held = malloc(size);
-    if (!relay->held)
+    char *held = malloc(size);
+    if (!held)
         return RELAY_NO_MEMORY;
-    memcpy(relay->held, bytes, size);
-    relay->held_offset = 0;
-    relay->held_size = (uint32_t)size;
+    memcpy(held, bytes, size);
+    relay_adopt(relay, held, 0, size);
     return RELAY_HELD;
+}
+
+/* Keeps what the sink left of the parts behind `taken` bytes, `size` in all. */
+static enum relay_event hold_parts(struct relay *relay, const struct iovec *parts, size_t taken, size_t size)
+{
+    char *held = malloc(size);
+    if (!held)
+        return RELAY_NO_MEMORY;
+    relay_adopt(relay, held, 0, size);
+    for (; size > 0; parts++) {
+        size_t skip = taken < parts->iov_len ? taken : parts->iov_len;
+        size_t rest = parts->iov_len - skip;
+        memcpy(held, (const char *)parts->iov_base + skip, rest);
+        held += rest;
+        size -= rest;
+        taken -= skip;
+    }
+    return RELAY_HELD;
+}
+
+/* Behind what is held already. */
+static enum relay_event append_parts(struct relay *relay, const struct iovec *parts, size_t size)
+{
+    char *grown = realloc(relay->held, relay->held_size + size);
+    if (!grown)
+        return RELAY_NO_MEMORY;
+    relay->held = grown;
+    for (; size > 0; parts++) {
+        memcpy(grown + relay->held_size, parts->iov_base, parts->iov_len);
+        relay->held_size += (uint32_t)parts->iov_len;
+        size -= parts->iov_len;
+    }
+    return RELAY_MORE;
+}
+
+enum relay_event relay_write(struct relay *relay, struct relay_leg *sink, struct iovec *parts, int count,
+                             uint64_t *moved)
+{
+    size_t size = 0;
+    for (int i = 0; i < count; i++)
+        size += parts[i].iov_len;
+    if (relay->held)
+        return append_parts(relay, parts, size);
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+    ssize_t taken = sink->broken ? 0 : sendmsg(sink->fd, &message, MSG_NOSIGNAL);
+    taken = sink->broken ? -1 : after_write(sink, taken, size);
+    if (taken < 0)
+        return RELAY_SINK_GONE;
+    *moved += (uint64_t)taken;
+    return (size_t)taken == size ? RELAY_MORE : hold_parts(relay, parts, (size_t)taken, size - (size_t)taken);
 }
 
 /* One read and its write. RELAY_MORE when both went well. */
 static enum relay_event copy(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                              struct relay_leg *sink, uint64_t *moved)
 {
-    ssize_t n = recv(source->fd, tools->scratch, RELAY_SCRATCH, 0);
-    enum relay_event event = after_read(source, n, RELAY_SCRATCH);
+    size_t wanted = least(RELAY_SCRATCH, relay->limit_bytes);
+    ssize_t n = recv(source->fd, tools->scratch, wanted, 0);
+    enum relay_event event = after_read(source, n, wanted);
     if (event != RELAY_MORE || n <= 0)
         return event;
+    relay->limit_bytes -= (uint64_t)n;
     weigh(relay, (size_t)n);
     /* The last bytes before a FIN wait for it, and leave in one segment with it. */
     int more = source->fin && n < RELAY_SCRATCH ? MSG_MORE : 0;
@@ -186,12 +264,14 @@ static enum relay_event spliced(struct relay *relay, struct relay_tools *tools, 
                                 struct relay_leg *sink, uint64_t *moved)
 {
     struct pipe *pipe = relay->pipe;
-    ssize_t n = splice(source->fd, NULL, pipe->write_fd, NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    size_t wanted = least(pipe->size, relay->limit_bytes);
+    ssize_t n = splice(source->fd, NULL, pipe->write_fd, NULL, wanted, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n <= 0) {
         if (n < 0 && !is_transient(errno) && errno != ENOMEM && errno != EINVAL)
             leg_broke(source, errno);
         return copy(relay, tools, source, sink, moved);
     }
+    relay->limit_bytes -= (uint64_t)n;
     weigh(relay, (size_t)n);
     pipe->bytes = (size_t)n;
     enum relay_event event = flush_pipe(relay, sink, moved);
@@ -223,7 +303,7 @@ static void choose_way(struct relay *relay, struct relay_tools *tools)
 static enum relay_event move(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                              struct relay_leg *sink, uint64_t budget, uint64_t *moved)
 {
-    while (source->readable && sink->writable && !sink->broken) {
+    while (source->readable && sink->writable && !sink->broken && relay->limit_bytes > 0) {
         if (*moved >= budget)
             return RELAY_MORE;
         choose_way(relay, tools);

@@ -17,8 +17,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 enum { RELAY_SCRATCH = 1 << 16 };
+
+/* A relay without a limit. */
+#define RELAY_UNLIMITED UINT64_MAX
 
 /* What a half is relayed with; one a worker. */
 struct relay_tools {
@@ -42,6 +46,7 @@ struct relay {
     char *held;
     uint32_t held_offset, held_size; /* bytes [offset, size) of `held` */
     uint32_t weight;                 /* how bulky it has been lately */
+    uint64_t limit_bytes;            /* may still be read: what follows belongs to another message */
     struct pipe *pipe;               /* lent while a bulk half moves, or holds bytes */
 };
 
@@ -64,6 +69,17 @@ enum relay_event {
 enum relay_event relay_work(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                             struct relay_leg *sink, bool source_open, bool discard, uint64_t *budget,
                             uint64_t *moved);
+
+/* Reads up to `size` bytes. RELAY_MORE: *got of them; else BLOCKED, FIN or SOURCE_GONE. */
+enum relay_event relay_read(struct relay_leg *source, char *bytes, size_t size, size_t *got);
+
+/* Writes the parts to the sink in one go. RELAY_MORE: all were taken, or added to what is held already; HELD:
+ * the rest is held now; or SINK_GONE, NO_MEMORY. */
+enum relay_event relay_write(struct relay *relay, struct relay_leg *sink, struct iovec *parts, int count,
+                             uint64_t *moved);
+
+/* Holds bytes of the caller's, from malloc(), and owns them from now on; it holds nothing else. */
+void relay_adopt(struct relay *relay, char *bytes, size_t offset, size_t size);
 
 bool relay_holds(const struct relay *relay);
 

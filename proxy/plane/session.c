@@ -46,6 +46,8 @@ static void log_end(struct session *s)
     line_number(&line, "half_closed_ms", pair->half_closed_ms ? now_ms - pair->half_closed_ms : 0);
     line_number(&line, "request_bytes", pair->half[HALF_REQUEST].written_bytes);
     line_number(&line, "response_bytes", pair->half[HALF_RESPONSE].written_bytes);
+    if (s->exchange)
+        line_number(&line, "requests", s->exchange->requests);
     line_text(&line, "client_close", leg_end_name(pair->leg_end[LEG_CLIENT]));
     line_text(&line, "backend_close", leg_end_name(pair->leg_end[LEG_BACKEND]));
     if (s->clearing != CLEARING_NONE)
@@ -75,7 +77,7 @@ static bool has_ended(const struct session *s)
     return s->pair.phase == PAIR_ENDED;
 }
 
-static struct relay_leg *leg_of(struct session *s, enum leg leg)
+struct relay_leg *session_leg(struct session *s, enum leg leg)
 {
     return &s->legs[leg].relay;
 }
@@ -108,6 +110,8 @@ static void finish(struct session *s)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
         relay_free(&s->relays[half], &s->worker->tools);
+    if (s->exchange)
+        exchange_end(s);
     worker_clear_alarm(s->worker, &s->alarm);
     worker_forget(s->worker, &s->task);
     worker_session_ended(s->worker, s);
@@ -118,19 +122,20 @@ static void finish(struct session *s)
         done(s);
 }
 
-/* Before our RST to a backend that did not close by itself. */
+/* Before our RST to a backend that did not close by itself; behind a response that is `message_grace`, which
+ * keeps the reason for which the session began to close. */
 static void find_peer(struct session *s)
 {
-    if (!reason_is_reaped(s->pair.reason))
+    if (!reason_is_reaped(s->pair.reason) && s->pair.stage == PAIR_STAGE_BYTES)
         return;
     s->clearing = CLEARING_UNKNOWN;
     if (s->worker->netlink)
-        s->clearing = peer_find(s->worker->netlink, leg_of(s, LEG_BACKEND)->fd, &s->peer);
+        s->clearing = peer_find(s->worker->netlink, session_leg(s, LEG_BACKEND)->fd, &s->peer);
 }
 
 static void leg_close(struct session *s, enum leg leg, bool abort)
 {
-    struct relay_leg *l = leg_of(s, leg);
+    struct relay_leg *l = session_leg(s, leg);
     if (l->fd < 0)
         return;
     poller_remove(&s->worker->poller, l->fd);
@@ -148,7 +153,7 @@ static void perform(struct session *s, pair_actions actions)
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         bool closes = actions & ((pair_actions)PAIR_DO_CLOSE << leg); /* which sends FIN too */
         if ((actions & ((pair_actions)PAIR_DO_FIN << leg)) && !closes)
-            socket_fin(leg_of(s, leg)->fd);
+            socket_fin(session_leg(s, leg)->fd);
         if (actions & ((pair_actions)PAIR_DO_RST << leg)) {
             if (leg == LEG_BACKEND)
                 find_peer(s);
@@ -159,12 +164,14 @@ static void perform(struct session *s, pair_actions actions)
         if (closes)
             leg_close(s, leg, leg == LEG_BACKEND && s->pair.opened_ms == 0);
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
-            socket_probe(leg_of(s, leg)->fd);
+            socket_probe(session_leg(s, leg)->fd);
     }
     if (actions & PAIR_DO_END)
         finish(s);
     else if (actions & PAIR_DO_CONNECT)
         connect_next(s);
+    else if (actions & PAIR_DO_ANSWER)
+        exchange_answer(s);
 }
 
 /* When the last acknowledgement came matters only where there is a new one since the last sample, and then
@@ -175,7 +182,7 @@ static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
         if (!s->pair.up[leg])
             continue;
         const struct half_track *to = &s->pair.half[half_to(leg)];
-        int fd = leg_of(s, leg)->fd;
+        int fd = session_leg(s, leg)->fd;
         uint64_t unacked = socket_unacked(fd);
         bool advanced = to->written_bytes > to->acked_bytes + unacked;
         bool exact = pair_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
@@ -211,11 +218,10 @@ static void end_probes(struct session *s)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         if (s->pair.up[leg])
-            socket_probe_end(leg_of(s, leg)->fd, tcp_of(s, leg));
+            socket_probe_end(session_leg(s, leg)->fd, tcp_of(s, leg));
 }
 
-/* Reports an event and does what follows. False once the session has ended. */
-static bool step(struct session *s, struct pair_input input)
+bool session_step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = worker_now_ms(s->worker);
     if (wants_sample(s, &input))
@@ -230,20 +236,20 @@ static bool step(struct session *s, struct pair_input input)
     return true;
 }
 
-static bool step_half(struct session *s, enum pair_event event, enum half half)
+bool session_step_half(struct session *s, enum pair_event event, enum half half)
 {
-    return step(s, (struct pair_input){.event = event, .half = half});
+    return session_step(s, (struct pair_input){.event = event, .half = half});
 }
 
-/* The leg's peer is gone, and everything that it sent has been read. */
-static bool step_gone(struct session *s, enum leg leg)
+bool session_step_gone(struct session *s, enum leg leg)
 {
-    int error = leg_of(s, leg)->error;
+    int error = session_leg(s, leg)->error;
     if (error == -ENOMEM || error == -ENOBUFS)
-        return step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
+        return session_step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
     /* EPIPE: reset after its FIN. ECONNABORTED: somebody destroyed our socket (SOCK_DESTROY). */
     bool reset = error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED;
-    return step(s, (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
+    return session_step(s,
+                        (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
 }
 
 /* ---- connecting ---- */
@@ -285,8 +291,10 @@ static void refused(struct session *s, int error)
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
     if (ours)
         s->worker->lacks = error;
-    enum pair_event event = ours ? PAIR_EVENT_ABORT : PAIR_EVENT_REFUSED;
-    (void)step(s, (struct pair_input){.event = event, .reason = reason});
+    enum pair_event event = PAIR_EVENT_REFUSED;
+    if (ours)
+        event = s->exchange ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
+    (void)session_step(s, (struct pair_input){.event = event, .reason = reason});
 }
 
 static int connect_to(struct session *s, const struct target *target, const struct conf_tcp *tcp)
@@ -320,17 +328,17 @@ static void connect_next(struct session *s)
 /* The attempt was decided, or the client went away meanwhile. True when relaying can begin. */
 static bool connected(struct session *s)
 {
-    struct relay_leg *client = leg_of(s, LEG_CLIENT);
-    struct relay_leg *backend = leg_of(s, LEG_BACKEND);
+    struct relay_leg *client = session_leg(s, LEG_CLIENT);
+    struct relay_leg *backend = session_leg(s, LEG_BACKEND);
     if (client->broken) {
-        (void)step_gone(s, LEG_CLIENT);
+        (void)session_step_gone(s, LEG_CLIENT);
         return false;
     }
     if (backend->broken) {
         refused(s, backend->error);
         return false;
     }
-    return backend->writable && step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+    return backend->writable && session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
 }
 
 /* ---- a client that has gone ---- */
@@ -343,9 +351,9 @@ static bool look_for_client(struct session *s)
     bool ended = request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT];
     if (s->frontend->conf->deadlines.verify == VERIFY_OFF || !ended || !s->worker->netlink)
         return true;
-    enum peer_hold hold = peer_hold(s->worker->netlink, leg_of(s, LEG_CLIENT)->fd);
+    enum peer_hold hold = peer_hold(s->worker->netlink, session_leg(s, LEG_CLIENT)->fd);
     if (hold == PEER_CLOSED)
-        return step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
+        return session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
     if (hold == PEER_HOLDS)
         worker_set_alarm(s->worker, &s->alarm, worker_now_ms(s->worker) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)
@@ -359,8 +367,10 @@ static bool look_for_client(struct session *s)
  * be looked at again. */
 static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *again)
 {
-    struct relay_leg *source = leg_of(s, half_source(half));
-    struct relay_leg *sink = leg_of(s, half_sink(half));
+    struct relay_leg *source = session_leg(s, half_source(half));
+    struct relay_leg *sink = session_leg(s, half_sink(half));
+    if (exchange_follows(s))
+        return exchange_work(s, half, budget, again);
     for (;;) {
         uint64_t moved = 0;
         bool source_open = !s->pair.half[half].fin_in;
@@ -376,30 +386,31 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
             worker_put_off(s->worker, &s->task);
             return true;
         case RELAY_HELD:
-            if (!step_half(s, PAIR_EVENT_HELD, half))
+            if (!session_step_half(s, PAIR_EVENT_HELD, half))
                 return false;
             continue;
         case RELAY_DRAINED:
-            if (!step_half(s, PAIR_EVENT_DRAINED, half))
+            if (!session_step_half(s, PAIR_EVENT_DRAINED, half))
                 return false;
             continue;
         case RELAY_FIN:
-            if (!step_half(s, PAIR_EVENT_FIN, half))
+            if (!session_step_half(s, PAIR_EVENT_FIN, half))
                 return false;
             return look_for_client(s);
         case RELAY_DISCARDED:
-            if (!step_half(s, PAIR_EVENT_DISCARDED, half))
+            if (!session_step_half(s, PAIR_EVENT_DISCARDED, half))
                 return false;
             continue;
         case RELAY_SOURCE_GONE:
             *again = true; /* what the other half brings goes nowhere now, and has to be read for its FIN */
-            return step_gone(s, half_source(half));
+            return session_step_gone(s, half_source(half));
         case RELAY_SINK_GONE:
             /* Its own last bytes may still wait to be read; its end is found behind them, or is known. */
             *again = true;
-            return !s->pair.half[half_other(half)].fin_in || step_gone(s, half_sink(half));
+            return !s->pair.half[half_other(half)].fin_in || session_step_gone(s, half_sink(half));
         case RELAY_NO_MEMORY:
-            return step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
+            return session_step(s,
+                                (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
         }
     }
 }
@@ -410,7 +421,7 @@ static void run(struct session *s)
     bool again = false;
     if (s->pair.phase == PAIR_CONNECTING && !connected(s))
         return;
-    do { /* at most once more for each leg: it breaks only once */
+    do { /* at most once more for each leg, for it breaks only once, and for each message */
         again = false;
         for (enum half half = 0; half < HALF_COUNT; half++)
             if (!run_half(s, half, &budgets[half], &again))
@@ -428,7 +439,7 @@ static bool is_dead(const struct session *s, enum leg leg)
 
 static void leg_ready(struct session *s, enum leg leg, uint32_t events)
 {
-    struct relay_leg *l = leg_of(s, leg);
+    struct relay_leg *l = session_leg(s, leg);
     if (l->fd < 0) /* an event of this turn for a socket that was closed in it */
         return;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -448,7 +459,7 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->broken = true;
     }
     /* Reset behind its FIN: nothing is left to read that would tell. */
-    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in && !step_gone(s, leg))
+    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in && !session_step_gone(s, leg))
         return;
     if (!s->task.queued)
         run(s);
@@ -479,15 +490,51 @@ static void on_alarm(struct alarm *alarm)
         return;
     }
     /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
-    if (look_for_client(s) && step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) && !s->task.queued)
+    if (look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
+        !s->task.queued)
         run(s);
 }
 
 /* ---- the interface ---- */
 
+/* A request is needed before there is anything to connect for; bytes may come from either side. */
+static void begin(struct session *s)
+{
+    struct worker *worker = s->worker;
+    const struct deadlines *deadlines = &s->frontend->conf->deadlines;
+    size_t targets = backend_targets(&worker->backends[s->frontend->conf->backend]);
+    uint64_t now_ms = worker_now_ms(worker);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        s->relays[half].limit_bytes = RELAY_UNLIMITED;
+    if (s->exchange)
+        pair_init_messages(&s->pair, deadlines, now_ms);
+    else
+        pair_init(&s->pair, deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
+    worker_session_opened(worker, s);
+    worker_set_alarm(worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    if (!s->exchange)
+        connect_next(s);
+}
+
+/* With the messages' part in the same piece of memory, if it has one. */
+static struct session *allocate(const struct frontend *frontend)
+{
+    if (frontend->conf->mode == CONF_MODE_TCP)
+        return calloc(1, sizeof(struct session));
+    struct messages {
+        struct session session;
+        struct exchange exchange;
+    } *both = calloc(1, sizeof *both);
+    if (!both)
+        return NULL;
+    both->session.exchange = &both->exchange;
+    exchange_init(&both->exchange);
+    return &both->session;
+}
+
 int session_open(struct worker *worker, struct frontend *frontend, int fd, const union socket_address *client)
 {
-    struct session *s = calloc(1, sizeof *s);
+    struct session *s = allocate(frontend);
     if (!s)
         return -ENOMEM;
     s->worker = worker;
@@ -504,19 +551,14 @@ int session_open(struct worker *worker, struct frontend *frontend, int fd, const
         free(s);
         return error;
     }
-    size_t targets = backend_targets(&worker->backends[frontend->conf->backend]);
-    uint64_t now_ms = worker_now_ms(worker);
-    pair_init(&s->pair, &frontend->conf->deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
-    worker_session_opened(worker, s);
-    worker_set_alarm(worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
-    connect_next(s);
+    begin(s);
     return 0;
 }
 
 void session_drain(struct session *session)
 {
     if (!has_ended(session))
-        (void)step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
+        (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
 }
 
 void session_abort(struct session *session, enum reason reason)
@@ -524,7 +566,7 @@ void session_abort(struct session *session, enum reason reason)
     if (has_ended(session))
         done(session);
     else
-        (void)step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+        (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
 }
 
 void session_free(struct session *session)

@@ -15,6 +15,7 @@
  * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a
  * moment to see whether the backend's socket that it reset went away, and is then done. */
 
+#include "proxy/plane/exchange.h"
 #include "proxy/plane/peer.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
@@ -34,12 +35,13 @@ struct session {
     struct pair pair;
     struct session_leg legs[LEG_COUNT];
     struct relay relays[HALF_COUNT];
-    struct alarm alarm;     /* the next deadline */
-    struct task task;       /* more to relay */
-    uint64_t id;            /* unique in this process */
-    enum clearing clearing; /* of the backend's socket after our RST */
-    uint32_t looks;         /* how often we looked, for that or for the client */
-    struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
+    struct exchange *exchange; /* NULL: mode tcp */
+    struct alarm alarm;        /* the next deadline */
+    struct task task;          /* more to relay */
+    uint64_t id;               /* unique in this process */
+    enum clearing clearing;    /* of the backend's socket after our RST */
+    uint32_t looks;            /* how often we looked, for that or for the client */
+    struct diag_id peer;       /* that socket; while clearing is CLEARING_STILL */
     union socket_address client;
 };
 
@@ -54,6 +56,17 @@ void session_drain(struct session *session);
 
 /* Ends it at once. */
 void session_abort(struct session *session, enum reason reason);
+
+/* For exchange.h: */
+
+struct relay_leg *session_leg(struct session *session, enum leg leg);
+
+/* Reports an event to the state machine and does what it says. False once the session has ended. */
+bool session_step(struct session *session, struct pair_input input);
+bool session_step_half(struct session *session, enum pair_event event, enum half half);
+
+/* The leg's peer is gone, and everything that it sent has been read. */
+bool session_step_gone(struct session *session, enum leg leg);
 
 /* Frees one that has ended. */
 void session_free(struct session *session);

@@ -1,6 +1,7 @@
 #include "proxy/plane/worker.h"
 
 #include "proxy/plane/listener.h"
+#include "proxy/plane/parting.h"
 #include "proxy/plane/session.h"
 
 #include <assert.h>
@@ -119,6 +120,11 @@ static void free_done(struct worker *worker)
         LL_DELETE(worker->done, session);
         session_free(session);
     }
+    while (worker->parted) {
+        struct parting *parting = worker->parted;
+        LL_DELETE(worker->parted, parting);
+        free(parting);
+    }
 }
 
 /* ---- life ---- */
@@ -146,6 +152,12 @@ static void enter_mode(struct worker *worker, enum worker_mode mode)
         else
             session_abort(session, REASON_SHUTDOWN);
     }
+    struct parting *parting, *other;
+    DL_FOREACH_SAFE(worker->partings, parting, other)
+    {
+        if (mode == WORKER_ABORTING)
+            parting_abort(parting);
+    }
 }
 
 static void on_wake(uv_async_t *handle)
@@ -167,7 +179,7 @@ static void settle(void *context)
     for (size_t i = 0; places && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
     log_flush(worker->log);
-    if (worker->entered != WORKER_RUNNING && !worker->sessions &&
+    if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->partings &&
         !uv_is_closing((uv_handle_t *)&worker->timer)) {
         close_handles(worker);
         return;
@@ -254,6 +266,7 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     if (error)
         return error;
     worker->log = log_ring(plane_log(plane));
+    origin_random_init(&worker->random);
     (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */
     worker->tools.scratch = malloc(RELAY_SCRATCH);
     error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;

@@ -9,6 +9,7 @@
  * settle() frees those that ended, flushes the log and sets the timer to the wheel's next time. */
 
 #include "proxy/plane/backend.h"
+#include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/poller.h"
 #include "proxy/plane/relay.h"
@@ -21,6 +22,7 @@
 #include <uv.h>
 
 struct session;
+struct parting;
 struct listener;
 
 /* What the workers share of a frontend. */
@@ -63,12 +65,15 @@ struct worker {
     struct session *sessions; /* all that are not done */
     struct session *done;     /* to be freed by settle() */
     bool places;              /* a session has ended in this turn */
+    struct parting *partings; /* backend legs that left their sessions */
+    struct parting *parted;   /* to be freed by settle() */
     struct listener *listeners;
     size_t listener_count;
     struct backend *backends; /* as many as the configuration has, in its order */
     size_t unresolved;        /* backends that have not been resolved once: listening waits for them */
     uint64_t next_id;
     int lacks; /* negative: what the last attempt to connect failed for on our side */
+    struct origin_random random;
     struct counters counters;
     struct log_ring *log;
     struct netlink *netlink; /* NULL: the kernel has no sock_diag for us */

@@ -9,13 +9,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+enum { COUNTERS_STATUS_CLASSES = 6 };
+
 struct counters {
-    _Atomic uint64_t accepted;            /* sessions */
-    _Atomic uint64_t ended[REASON_COUNT]; /* sessions, by reason */
-    _Atomic uint64_t bytes[HALF_COUNT];   /* relayed, of ended sessions */
-    _Atomic uint64_t resets[LEG_COUNT];   /* legs that we reset */
-    _Atomic uint64_t cleared;             /* backends' sockets that were seen to be gone after our RST */
-    _Atomic uint64_t uncleared;           /* and those that were not */
+    _Atomic uint64_t accepted;                         /* sessions */
+    _Atomic uint64_t ended[REASON_COUNT];              /* sessions, by reason */
+    _Atomic uint64_t bytes[HALF_COUNT];                /* relayed, of ended sessions */
+    _Atomic uint64_t resets[LEG_COUNT];                /* legs that we reset */
+    _Atomic uint64_t requests;                         /* mode http: answered, or ended with their session */
+    _Atomic uint64_t answers[COUNTERS_STATUS_CLASSES]; /* to these, by the status' first digit; 0: none */
+    _Atomic uint64_t cleared;   /* backends' sockets that were seen to be gone after our RST */
+    _Atomic uint64_t uncleared; /* and those that were not */
 };
 
 /* Not atomic as a whole: there is one writer, so a load and a store do, without a locked instruction. */

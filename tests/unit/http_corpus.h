@@ -18,7 +18,10 @@ struct corpus_row {
     size_t size;
 };
 
-#define ROW(name, requests, status, bytes) {name, requests, status, bytes, sizeof(bytes) - 1}
+#define ROW(name, requests, status, bytes)                                                                   \
+    {                                                                                                        \
+        name, requests, status, bytes, sizeof(bytes) - 1                                                     \
+    }
 
 #define H "Host: a\r\n"
 #define GET "GET / HTTP/1.1\r\n"
@@ -130,7 +133,7 @@ static const struct corpus_row corpus[] = {
     ROW("chunked with a NUL", 0, 400, POST "Transfer-Encoding: chunked\0\r\n" END),
     ROW("chunked behind a NUL", 0, 400, POST "Transfer-Encoding: \0chunked\r\n" END),
     ROW("chunked with a byte beyond ASCII", 0, 501, POST "Transfer-Encoding: chunked\xa0\r\n" END),
-    ROW("chunked with a Kelvin sign", 0, 501, POST "Transfer-Encoding: chun\xe2\x84\xaa""ed\r\n" END),
+    ROW("chunked with a Kelvin sign", 0, 501, POST "Transfer-Encoding: chun\342\204\252ed\r\n" END),
     ROW("a blank before the colon", 0, 400, POST "Transfer-Encoding : chunked\r\n" END),
     ROW("a tab before the colon", 0, 400, POST "Transfer-Encoding\t: chunked\r\n" END),
     ROW("a blank before the name", 0, 400, POST " Transfer-Encoding: chunked\r\n" END),

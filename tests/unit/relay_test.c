@@ -26,7 +26,8 @@ static void line_open(struct half_line *line, int buffer)
     int in[2], out[2];
     tcp_pair(in, buffer);
     tcp_pair(out, buffer);
-    *line = (struct half_line){.source = {.fd = in[1], .readable = true},
+    *line = (struct half_line){.relay = {.limit_bytes = RELAY_UNLIMITED},
+                               .source = {.fd = in[1], .readable = true},
                                .sink = {.fd = out[1], .writable = true},
                                .writer = in[0],
                                .reader = out[0]};

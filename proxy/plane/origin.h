@@ -1,0 +1,34 @@
+#ifndef PROXY_PLANE_ORIGIN_H
+#define PROXY_PLANE_ORIGIN_H
+
+/* What a request tells its backend about the client, made from the client's address and the configuration.
+ *
+ * A random state belongs to a worker, its thread only; the rest is pure. */
+
+#include "conf/conf.h"
+#include "proxy/plane/head.h"
+#include "proxy/plane/socket.h"
+
+enum { ORIGIN_ID_TEXT = 33 };
+
+/* Where request ids come from: unique, not secret. */
+struct origin_random {
+    uint64_t state;
+};
+
+struct origin_text {
+    char address[SOCKET_TEXT];
+    char request_id[ORIGIN_ID_TEXT];
+};
+
+/* Seeds it from the kernel. */
+void origin_random_init(struct origin_random *random);
+
+/* Whether the client's address is in one of the networks. */
+bool origin_trusted(const union socket_address *client, const struct conf_network *networks, size_t count);
+
+/* Fills in *origin, which points into *text. */
+void origin_of(struct head_origin *origin, struct origin_text *text, const union socket_address *client,
+               const struct conf_frontend *frontend, struct origin_random *random);
+
+#endif

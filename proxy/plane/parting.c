@@ -1,0 +1,69 @@
+#include "proxy/plane/parting.h"
+
+#include "proxy/plane/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static void end(struct parting *parting, bool abort)
+{
+    struct worker *worker = parting->worker;
+    if (abort) {
+        poller_remove(&worker->poller, parting->fd);
+        socket_abort(parting->fd);
+        counter_add(&worker->counters.resets[LEG_BACKEND], 1);
+    } else {
+        poller_remove(&worker->poller, parting->fd);
+        close(parting->fd);
+    }
+    parting->fd = -1;
+    worker_clear_alarm(worker, &parting->alarm);
+    DL_DELETE(worker->partings, parting);
+    LL_PREPEND(worker->parted, parting);
+}
+
+void parting_abort(struct parting *parting)
+{
+    end(parting, true);
+}
+
+static void on_ready(struct poller_source *source, uint32_t events)
+{
+    struct parting *parting = (struct parting *)((char *)source - offsetof(struct parting, source));
+    struct worker *worker = parting->worker;
+    (void)events;
+    if (parting->fd < 0)
+        return;
+    /* So much a turn is enough for what a server may have had under way; more of it is no goodbye. */
+    ssize_t n = recv(parting->fd, worker->tools.scratch, RELAY_SCRATCH, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        end(parting, false);
+    else if (n == RELAY_SCRATCH)
+        end(parting, true);
+}
+
+static void on_alarm(struct alarm *alarm)
+{
+    end((struct parting *)((char *)alarm - offsetof(struct parting, alarm)), true);
+}
+
+void parting_begin(struct worker *worker, int fd, uint64_t grace_ms)
+{
+    struct parting *parting = calloc(1, sizeof *parting);
+    if (!parting) {
+        socket_abort(fd);
+        return;
+    }
+    parting->source.ready = on_ready;
+    parting->alarm.ring = on_alarm;
+    parting->worker = worker;
+    parting->fd = fd;
+    DL_APPEND(worker->partings, parting);
+    socket_fin(fd);
+    worker_set_alarm(worker, &parting->alarm, worker_now_ms(worker) + grace_ms);
+    if (poller_move(&worker->poller, fd, EPOLLIN | EPOLLRDHUP, &parting->source))
+        end(parting, true);
+}

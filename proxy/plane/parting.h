@@ -1,0 +1,26 @@
+#ifndef PROXY_PLANE_PARTING_H
+#define PROXY_PLANE_PARTING_H
+
+/* A backend leg that its session has no more use for while the session goes on: it is sent FIN, has a grace
+ * for its own, and then RST. What it still sends is thrown away.
+ *
+ * It belongs to the worker, on whose thread it lives until a turn after its socket was closed. Its server's
+ * session count does not include it. */
+
+#include "proxy/plane/worker.h"
+
+struct parting {
+    struct poller_source source;
+    struct alarm alarm;
+    struct parting *prev, *next; /* in worker->partings, then (next) in worker->parted */
+    struct worker *worker;
+    int fd;
+};
+
+/* Takes over a socket that is registered with the worker's poller. Without memory it is reset at once. */
+void parting_begin(struct worker *worker, int fd, uint64_t grace_ms);
+
+/* Resets it. */
+void parting_abort(struct parting *parting);
+
+#endif
