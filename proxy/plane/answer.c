@@ -31,7 +31,7 @@ static const struct answer *find(int status)
     return NULL;
 }
 
-/* ---- Accept ----------------------------------------------------------------------------------------- */
+/* ---- Accept ---- */
 
 struct format_row {
     const char *type, *content_type;
@@ -89,7 +89,7 @@ enum answer_format answer_format(const struct message *request)
     return best;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static void write_date(char text[static 32], time_t now)
 {

@@ -69,7 +69,7 @@ static bool request_is_whole(const struct session *s)
            !relay_holds(&s->relays[HALF_REQUEST]);
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------ */
+/* ---- the log ---- */
 
 /* The method and the path: a query may hold what nobody wants in a log. */
 static char *log_text(const struct message *request)
@@ -127,7 +127,7 @@ static void report(struct session *s)
     x->line = NULL;
 }
 
-/* ---- answers of our own ------------------------------------------------------------------------------- */
+/* ---- answers of our own ---- */
 
 static int status_for(enum reason reason)
 {
@@ -211,7 +211,7 @@ void exchange_answer(struct session *s)
         worker_put_off(s->worker, &s->task);
 }
 
-/* ---- the backend leg ---------------------------------------------------------------------------------- */
+/* ---- the backend leg ---- */
 
 static enum turn attach(struct session *s)
 {
@@ -271,7 +271,7 @@ static enum turn backend_ended(struct session *s, enum leg_end end)
     return again ? attach(s) : refuse(s, end == LEG_END_FIN ? REASON_NO_RESPONSE : REASON_BACKEND_RESET, 0);
 }
 
-/* ---- what the relay says ------------------------------------------------------------------------------ */
+/* ---- what the relay says ---- */
 
 static enum turn client_ended(struct session *s)
 {
@@ -333,7 +333,7 @@ static enum turn relay_unseen(struct session *s, enum half half, uint64_t *budge
                                                                                 : on_relay(s, half, event);
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 /* What was read beyond what could be used waits. */
 static bool keep_ahead(struct exchange *x, const char *bytes, size_t size)
@@ -573,7 +573,7 @@ static enum turn work_request(struct session *s, uint64_t *budget)
     }
 }
 
-/* ---- responses ---------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 static enum turn bad_response(struct session *s)
 {
@@ -779,7 +779,7 @@ static enum turn work_response(struct session *s, uint64_t *budget)
     }
 }
 
-/* ---- the interface ------------------------------------------------------------------------------------ */
+/* ---- the interface ---- */
 
 bool exchange_work(struct session *s, enum half half, uint64_t *budget, bool *again)
 {

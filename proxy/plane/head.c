@@ -93,7 +93,7 @@ static void put_connection(struct output *out, bool upgrade, uint8_t minor, enum
         put_pair(out, "Connection", "keep-alive");
 }
 
-/* ---- requests --------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static bool is_good_id(struct message_text id)
 {
@@ -186,7 +186,7 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
     return out.full ? 0 : out.size;
 }
 
-/* ---- responses -------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 /* A length or a coding where there is no body misleads those who look no further (RFC 9110, 8.6). */
 static bool is_false_framing(const struct message *response, const struct message_field *field)

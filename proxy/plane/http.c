@@ -13,7 +13,7 @@ enum { CHUNK_LINE_MAX = 256, TRAILERS_MAX = 8192 };
 /* Hexadecimal digits of a chunk's size: more would not fit a signed 64-bit number. */
 enum { CHUNK_DIGITS_MAX = 15 };
 
-/* ---- llhttp ----------------------------------------------------------------------------------------- */
+/* ---- llhttp ---- */
 
 static struct http *http_of(llhttp_t *parser)
 {
@@ -55,7 +55,7 @@ static int agree(struct http *http, const char *bytes, size_t size)
     return error == HPE_OK ? 0 : -400;
 }
 
-/* ---- heads ------------------------------------------------------------------------------------------ */
+/* ---- heads ---- */
 
 void http_release_head(struct http *http)
 {
@@ -177,7 +177,7 @@ int http_parse_response(struct http *http, struct message *message, const struct
     return status ? -status : enter_body(http, message);
 }
 
-/* ---- chunked framing (RFC 9112, 7.1) ---------------------------------------------------------------- */
+/* ---- chunked framing (RFC 9112, 7.1) ---- */
 
 enum chunk_state {
     CHUNK_SIZE, /* the first: it is 0 */
@@ -390,7 +390,7 @@ static int follow_chunks(struct http *http, const char *bytes, size_t size, size
     return done ? HTTP_DONE : HTTP_MORE;
 }
 
-/* ---- bodies ----------------------------------------------------------------------------------------- */
+/* ---- bodies ---- */
 
 uint64_t http_unseen(const struct http *http)
 {

@@ -19,7 +19,7 @@ const char *message_name_text(enum message_name id)
     return names[id];
 }
 
-/* ---- bytes and texts -------------------------------------------------------------------------------- */
+/* ---- bytes and texts ---- */
 
 static bool is_digit(unsigned char c)
 {
@@ -98,7 +98,7 @@ static bool all(struct message_text text, bool (*is)(unsigned char))
     return true;
 }
 
-/* ---- fields ----------------------------------------------------------------------------------------- */
+/* ---- fields ---- */
 
 const struct message_field *message_find(const struct message *message, enum message_name id)
 {
@@ -203,7 +203,7 @@ bool message_nominated(const struct message *message, const struct message_field
     return false;
 }
 
-/* ---- what the fields mean --------------------------------------------------------------------------- */
+/* ---- what the fields mean ---- */
 
 /* Fields without which the message would be another one can't be declared hop-by-hop. */
 static bool may_be_nominated(struct message_text name)
@@ -290,7 +290,7 @@ static int read_framing(struct message *message, enum message_framing without)
     return status ? status : read_coding(message);
 }
 
-/* ---- requests --------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 /* reg-name, an address and a port (RFC 3986, 3.2.2); no user information. */
 static bool is_host_byte(unsigned char c)
@@ -425,7 +425,7 @@ int message_parse_request(struct message *message, const char *head, size_t size
     return message->is_connect && message->framing != MESSAGE_NO_BODY ? 400 : 0;
 }
 
-/* ---- responses -------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 /* VERSION SP 3DIGIT [SP reason]; many leave out the last space. */
 static int parse_status_line(struct message *message, const char *line, const char *end)

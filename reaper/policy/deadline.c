@@ -78,7 +78,7 @@ static uint64_t since_stalled(const struct pair *pair)
     return since;
 }
 
-/* ---- messages --------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 static uint64_t since_stage(const struct pair *pair)
 {

@@ -393,7 +393,7 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
     return 0;
 }
 
-/* ---- messages --------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 static bool follows(const struct pair *pair)
 {
@@ -467,7 +467,7 @@ static pair_actions on_complete(struct pair *pair, enum reason reason, uint64_t 
     return close_at_boundary(pair, reason, now_ms);
 }
 
-/* ---- time --------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 /* When a deadline comes due, deliveries aside. */
 static uint64_t due_ms(const struct pair *pair, enum deadline_id id)

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, KEY_BYTES = 32 };
+enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, KEY_BYTES = 40 };
 
 /* ---- what is explored ---- */
 
@@ -30,6 +30,7 @@ struct settings {
     enum close_action action[DEADLINE_COUNT];
     enum verify verify;
     bool must_end; /* time alone leads to the end */
+    bool messages; /* the caller follows messages */
 };
 
 #define OFF DEADLINE_OFF
@@ -65,6 +66,20 @@ static const struct settings all_settings[] = {
      .rate = 1024,
      .verify = VERIFY_EXTEND,
      .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "messages",
+     .grid_ms = 1000,
+     .must_end = true,
+     .messages = true,
+     .rate = 1024,
+     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 2000, 1000, 1000, 2000, 2000, 1000},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "short lives",
+     .grid_ms = 1000,
+     .must_end = true,
+     .messages = true,
+     .rate = 0,
+     .after_ms = {1000, 1000, 1000, OFF, 1000, 3000, 1000, 0, 1000, 1000, 1000, 1000, 0},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "off",
      .grid_ms = 1000,
@@ -139,6 +154,24 @@ static const struct move moves[] = {
     {MOVE_EVENT, {.event = PAIR_EVENT_CLOSED}, false, "client known to have closed"},
     {MOVE_ANSWER, {.leg = LEG_CLIENT}, false, "client answered a probe"},
     {MOVE_ANSWER, {.leg = LEG_BACKEND}, false, "backend answered a probe"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_HEAD}, false, "a request begins"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BODY}, false, "its body begins"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_RESPONSE}, false, "the request is whole"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_ANSWERED}, false, "the response begins"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BETWEEN}, false, "the response is whole"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BYTES}, false, "a tunnel begins"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_ATTACH, .servers_left = 1}, false, "a backend is wanted"},
+    {MOVE_EVENT,
+     {.event = PAIR_EVENT_LEFT, .end = LEG_END_FIN},
+     false,
+     "the backend closed between messages"},
+    {MOVE_EVENT,
+     {.event = PAIR_EVENT_LEFT, .end = LEG_END_RESET},
+     false,
+     "the backend reset between messages"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_CUT}, false, "the backend closed inside a response"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_REFUSE, .reason = REASON_BAD_REQUEST}, false, "refused by ourselves"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_COMPLETE, .reason = REASON_CLOSED}, false, "complete"},
     {MOVE_WAIT, {0}, false, "time passed"},
 };
 
@@ -154,9 +187,94 @@ static bool relaying(const struct world *world)
     return world->pair.phase == PAIR_OPEN || world->pair.phase == PAIR_ENDING;
 }
 
+static bool waiting(const struct world *world)
+{
+    return world->pair.phase == PAIR_WAITING;
+}
+
+static enum pair_stage stage_of(const struct world *world)
+{
+    return (enum pair_stage)world->pair.stage;
+}
+
+static bool follows(const struct world *world)
+{
+    return stage_of(world) != PAIR_STAGE_BYTES;
+}
+
+/* A request is with the backend, or on its way to it. */
+static bool exchanging(const struct world *world)
+{
+    enum pair_stage stage = stage_of(world);
+    return stage == PAIR_STAGE_BODY || stage == PAIR_STAGE_RESPONSE || stage == PAIR_STAGE_ANSWERED;
+}
+
+/* The caller acts before anything else can happen: it attaches or refuses, or has its answer taken or held. */
+static bool must_act(const struct world *world)
+{
+    return waiting(world) &&
+           (exchanging(world) || (stage_of(world) == PAIR_STAGE_REFUSED && !world->held[HALF_RESPONSE]));
+}
+
+/* Bytes of the half may go to its sink, or be held for it. */
+static bool flows(const struct world *world, enum half half)
+{
+    if (follows(world) && waiting(world))
+        return half == HALF_RESPONSE && stage_of(world) == PAIR_STAGE_REFUSED;
+    return relaying(world) && !world->fin_seen[half] && (!follows(world) || exchanging(world));
+}
+
 static bool may_relay(const struct world *world, enum half half)
 {
-    return world->held[half] || (relaying(world) && !world->fin_seen[half]);
+    return world->held[half] || flows(world, half);
+}
+
+static bool stage_legal(const struct world *world, enum pair_stage next)
+{
+    const struct pair *pair = &world->pair;
+    bool holds = world->held[HALF_REQUEST] || world->held[HALF_RESPONSE];
+    switch (next) {
+    case PAIR_STAGE_HEAD:
+        return stage_of(world) == PAIR_STAGE_BETWEEN;
+    case PAIR_STAGE_BODY:
+        return stage_of(world) == PAIR_STAGE_HEAD;
+    case PAIR_STAGE_RESPONSE:
+        return stage_of(world) == PAIR_STAGE_HEAD || (stage_of(world) == PAIR_STAGE_BODY && relaying(world));
+    case PAIR_STAGE_ANSWERED:
+        return relaying(world) && exchanging(world) && stage_of(world) != PAIR_STAGE_ANSWERED;
+    case PAIR_STAGE_BETWEEN:
+        return stage_of(world) == PAIR_STAGE_ANSWERED && pair->phase == PAIR_OPEN && !pair->draining &&
+               !holds;
+    case PAIR_STAGE_BYTES:
+        return relaying(world) && stage_of(world) == PAIR_STAGE_ANSWERED;
+    default:
+        return false;
+    }
+}
+
+/* What only a caller that follows messages reports. */
+static bool message_legal(const struct world *world, const struct pair_input *input)
+{
+    bool early = exchanging(world) && stage_of(world) != PAIR_STAGE_ANSWERED;
+    bool quiet = stage_of(world) == PAIR_STAGE_BETWEEN || stage_of(world) == PAIR_STAGE_HEAD;
+    if (!follows(world) || !(waiting(world) || relaying(world)))
+        return false;
+    switch (input->event) {
+    case PAIR_EVENT_STAGE:
+        return stage_legal(world, input->stage);
+    case PAIR_EVENT_ATTACH:
+        return waiting(world) && early;
+    case PAIR_EVENT_LEFT:
+        return relaying(world) && (quiet || early) && !world->held[HALF_RESPONSE];
+    case PAIR_EVENT_CUT:
+        return relaying(world) && stage_of(world) == PAIR_STAGE_ANSWERED;
+    case PAIR_EVENT_REFUSE:
+        return stage_of(world) == PAIR_STAGE_HEAD || early;
+    case PAIR_EVENT_COMPLETE:
+        return !early && !world->held[HALF_RESPONSE];
+    default:
+        return false;
+    }
 }
 
 static uint64_t expiry_ms(const struct world *world, const struct settings *settings)
@@ -177,33 +295,38 @@ static bool event_legal(const struct world *world, const struct settings *settin
     case PAIR_EVENT_REFUSED:
         return connecting(world);
     case PAIR_EVENT_FIN:
-        return !connecting(world) && up && !world->fin_seen[half];
+        return !connecting(world) && up && !world->fin_seen[half] &&
+               (!follows(world) || world->pair.phase >= PAIR_RESETTING);
     case PAIR_EVENT_HELD:
-        return relaying(world) && !world->held[half] && !world->fin_seen[half];
+        return flows(world, half) && !world->held[half];
     case PAIR_EVENT_DRAINED:
         return world->held[half];
     case PAIR_EVENT_DISCARDED:
         return up && pair_discards(&world->pair, half) && !world->fin_seen[half];
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
-        return world->pair.up[move->input.leg];
+        return world->pair.up[move->input.leg] &&
+               (move->input.leg == LEG_CLIENT || !follows(world) || stage_of(world) == PAIR_STAGE_ANSWERED ||
+                world->pair.phase >= PAIR_RESETTING);
     case PAIR_EVENT_CLOSED:
         return settings->verify != VERIFY_OFF && !connecting(world) && world->fin_seen[HALF_REQUEST] &&
-               world->fin_sent[LEG_BACKEND] && world->pair.up[LEG_CLIENT];
+               world->fin_sent[LEG_BACKEND] && world->pair.up[LEG_CLIENT] && !follows(world);
     case PAIR_EVENT_EXPIRED:
         return move->early || expiry_ms(world, settings) != DEADLINE_OFF;
     case PAIR_EVENT_DRAIN:
     case PAIR_EVENT_ABORT:
         return true;
     default:
-        break;
+        return message_legal(world, &move->input);
     }
-    return false;
 }
 
 static bool legal(const struct world *world, const struct settings *settings, const struct move *move)
 {
     enum leg leg = move->input.leg;
+    if (must_act(world) && !message_legal(world, &move->input) &&
+        !(stage_of(world) == PAIR_STAGE_REFUSED && move->input.half == HALF_RESPONSE))
+        return false;
     switch (move->kind) {
     case MOVE_EVENT:
         return event_legal(world, settings, move);
@@ -248,8 +371,10 @@ static void check_fin(const struct world *before, const struct world *after, enu
     must(!after->held[half], "no FIN passes a byte");
     if (relays_fin(after, leg))
         return;
-    must(!before->gone[leg_other(leg)] || before->pair.phase == PAIR_CLOSING, "a reset never becomes a FIN");
-    must(leg != LEG_CLIENT || !before->pair.owed, "a client that is owed an answer never gets a FIN of ours");
+    must(!before->gone[leg_other(leg)] || before->pair.phase == PAIR_CLOSING || follows(before),
+         "a reset never becomes a FIN");
+    must(leg != LEG_CLIENT || !before->pair.owed || follows(before),
+         "a client that is owed an answer never gets a FIN of ours");
     must(!before->fin_seen[half_from(leg)], "a half-closed peer never gets a FIN of ours");
 }
 
@@ -281,7 +406,7 @@ static void check_rst(const struct world *before, const struct world *after, con
                       const struct move *move, enum leg leg)
 {
     must(!before->down[leg] && !before->gone[leg], "RST goes only to a leg that is up");
-    if (move->input.event != PAIR_EVENT_EXPIRED || !before->unacked[leg])
+    if (move->input.event != PAIR_EVENT_EXPIRED || !before->unacked[leg] || follows(before))
         return;
     enum deadline_id id = sparing_deadline(before, after, settings);
     must(id == DEADLINE_COUNT || was_spared(before, after, id, leg),
@@ -292,7 +417,8 @@ static void check_close(const struct world *before, const struct world *after, e
 {
     must(!before->down[leg], "a leg is closed once");
     bool closed = leg == LEG_CLIENT && after->closed;
-    must(connecting(before) || closed || after->gone[leg] ||
+    bool left = leg == LEG_BACKEND && follows(before) && relaying(before);
+    must(connecting(before) || closed || left || after->gone[leg] ||
              (after->fin_seen[half_from(leg)] && after->fin_sent[leg]),
          "a leg is closed only after both FINs, or when its peer is gone");
 }
@@ -327,9 +453,14 @@ static void check_step(const struct world *before, const struct world *after, co
     bool ended = after->pair.phase == PAIR_ENDED;
     must(ended == !!(actions & PAIR_DO_END), "an end is told");
     must(!ended || after->pair.reason != REASON_NONE, "an end has a reason");
+    bool answers = actions & PAIR_DO_ANSWER;
+    must(!answers || (waiting(after) && stage_of(after) == PAIR_STAGE_REFUSED && before->pair.up[LEG_CLIENT]),
+         "an answer of our own goes to a client that is there");
+    must(!answers || stage_of(before) != PAIR_STAGE_ANSWERED, "no answer of ours follows a backend's");
     must(!ended || (after->down[LEG_CLIENT] && after->down[LEG_BACKEND]), "an end leaves no leg up");
     must(!ended || pair_next_ms(&after->pair, after->now_ms) == DEADLINE_OFF, "nothing is due after the end");
-    must(!(actions & PAIR_DO_CONNECT) || (connecting(after) && before->pair.servers_left > 0),
+    must(!(actions & PAIR_DO_CONNECT) ||
+             (connecting(after) && (before->pair.servers_left > 0 || waiting(before))),
          "there is a server to be tried next");
     for (enum half half = 0; half < HALF_COUNT; half++)
         must(after->pair.half[half].held == after->held[half], "pair and caller agree on what is held");
@@ -374,6 +505,12 @@ static void play_event(struct world *world, const struct settings *settings, con
         world->gone[input->leg] = true;
     if (input->event == PAIR_EVENT_CLOSED)
         world->closed = true;
+    if (input->event == PAIR_EVENT_LEFT && input->end == LEG_END_RESET)
+        world->gone[LEG_BACKEND] = true;
+    if (input->event == PAIR_EVENT_ATTACH) {
+        world->down[LEG_BACKEND] = world->gone[LEG_BACKEND] = false;
+        world->fin_sent[LEG_BACKEND] = world->fin_seen[HALF_RESPONSE] = false;
+    }
     sample(world);
     pair_actions actions = pair_step(&world->pair, input, world->now_ms);
     obey(world, actions);
@@ -434,7 +571,7 @@ static void check_that_time_ends(struct world world, const struct settings *sett
         if (deadlines->after_ms[id] != OFF)
             bound_ms += deadlines->after_ms[id];
     world.pair.deadlines = deadlines;
-    while (world.pair.phase != PAIR_ENDED && !broken) {
+    while (world.pair.phase != PAIR_ENDED && !must_act(&world) && !broken) {
         must(legal(&world, settings, &expired), "every state but the end has something due");
         must(world.now_ms <= bound_ms, "time alone leads to the end");
         if (!broken)
@@ -543,10 +680,20 @@ static void make_key(const struct search *search, const struct world *world, uin
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         key[n++] = (uint8_t)(h->fin_in | h->fin_out << 1 | h->held << 2 | world->fin_seen[half] << 3);
-        key[n++] = distance(search, world, h->held && relaying(world), stalled_ms(h),
+        key[n++] = distance(search, world, h->held && (relaying(world) || waiting(world)), stalled_ms(h),
                             after_ms[DEADLINE_WRITE_STALL]);
     }
     bool ending = pair->phase == PAIR_ENDING;
+    if (follows(world)) {
+        uint64_t most_ms = max_of(max_of(after_ms[DEADLINE_REQUEST_HEAD], after_ms[DEADLINE_REQUEST_BODY]),
+                                  max_of(after_ms[DEADLINE_RESPONSE], after_ms[DEADLINE_KEEPALIVE]));
+        key[n++] = pair->stage;
+        key[n++] = distance(search, world, pair->phase <= PAIR_ENDING, pair->stage_ms, most_ms);
+        key[n++] =
+            distance(search, world, relaying(world), pair_half_progress_ms(pair, HALF_REQUEST), most_ms);
+        key[n++] = distance(search, world, pair->phase == PAIR_CLOSING, pair->ending_ms,
+                            after_ms[DEADLINE_MESSAGE_GRACE]);
+    }
     key[n++] = distance(search, world, connecting(world), pair->attempt_ms, after_ms[DEADLINE_CONNECT]);
     key[n++] =
         distance(search, world, relaying(world), progress_ms(pair), max_of(after_ms[DEADLINE_IDLE], 2000));
@@ -638,13 +785,20 @@ static void on_abort(int signal_number)
     siglongjmp(asserted, signal_number);
 }
 
+/* From here on it is as in the searches without messages. */
+static bool is_tunnel(const struct search *search, const struct world *world)
+{
+    return search->settings->messages && !follows(world);
+}
+
 static bool expand(struct search *search, uint32_t index)
 {
     exploring = index;
     for (uint8_t i = 0; i < MOVE_COUNT && !broken; i++) {
         struct world world = search->states[index].world;
         present_move = &moves[i];
-        if (world.pair.phase == PAIR_ENDED || !legal(&world, search->settings, &moves[i]))
+        if (world.pair.phase == PAIR_ENDED || is_tunnel(search, &world) ||
+            !legal(&world, search->settings, &moves[i]))
             continue;
         play(&world, search->settings, &moves[i]);
         search->transitions++;
@@ -673,7 +827,11 @@ static bool explore(const struct settings *settings)
     }
     deadlines_default(&search.defaults);
     present_search = &search;
-    pair_init(&start.pair, &deadlines, 1, START_MS);
+    if (settings->messages)
+        pair_init_messages(&start.pair, &deadlines, START_MS);
+    else
+        pair_init(&start.pair, &deadlines, 1, START_MS);
+    start.down[LEG_BACKEND] = settings->messages;
     add_state(&search, &start, 0, 0);
     bool fine = true;
     for (uint32_t index = 0; index < search.count && fine; index++)

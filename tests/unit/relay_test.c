@@ -378,7 +378,7 @@ static void a_cut_half_sees_the_reset_of_its_source(void **state)
     line_close(&line);
 }
 
-/* ---- splice ------------------------------------------------------------------------------------------- */
+/* ---- splice ---- */
 
 /* Relays `size` pattern bytes from `from` on, waiting for all of them to lie in the source's queue first. */
 static void relay_at_once(struct half_line *line, size_t from, size_t size)
@@ -519,7 +519,7 @@ static void a_spliced_half_keeps_why_its_source_broke(void **state)
     line_close(&line);
 }
 
-/* ---- reads that stop short ---------------------------------------------------------------------------- */
+/* ---- reads that stop short ---- */
 
 static void urgent_data_hides_nothing_behind_it(void **state)
 {
@@ -598,7 +598,7 @@ static void descriptors_sent_along_hide_nothing_behind_them(void **state)
     line_close(&line);
 }
 
-/* ---- random traffic, by the edges of a real epoll set ------------------------------------------------- */
+/* ---- random traffic, by the edges of a real epoll set ---- */
 
 static uint64_t random_state;
 

@@ -1,0 +1,267 @@
+#include "tests/unit/cmocka.h"
+
+#include "reaper/policy/pair.h"
+
+#include <string.h>
+
+/* The state machine of a session that follows messages; pair_test.c has the rest. */
+
+enum { START_MS = 1000000 };
+
+struct bed {
+    struct deadlines deadlines;
+    struct pair pair;
+    uint64_t now_ms;
+};
+
+static pair_actions step(struct bed *bed, struct pair_input input)
+{
+    pair_actions actions = pair_step(&bed->pair, &input, bed->now_ms);
+    pair_check(&bed->pair);
+    return actions;
+}
+
+static pair_actions event(struct bed *bed, enum pair_event event)
+{
+    return step(bed, (struct pair_input){.event = event, .reason = REASON_CLOSED, .end = LEG_END_FIN});
+}
+
+static void stage(struct bed *bed, enum pair_stage stage)
+{
+    assert_int_equal(step(bed, (struct pair_input){.event = PAIR_EVENT_STAGE, .stage = stage}), 0);
+}
+
+static pair_actions to(unsigned action, enum leg leg)
+{
+    return (pair_actions)action << leg;
+}
+
+static void waiting(struct bed *bed)
+{
+    memset(bed, 0, sizeof *bed);
+    deadlines_default(&bed->deadlines);
+    bed->now_ms = START_MS;
+    pair_init_messages(&bed->pair, &bed->deadlines, bed->now_ms);
+    pair_check(&bed->pair);
+}
+
+static void connecting(struct bed *bed, enum pair_stage first)
+{
+    waiting(bed);
+    stage(bed, first);
+    assert_int_equal(event(bed, PAIR_EVENT_ATTACH), PAIR_DO_CONNECT);
+}
+
+/* The whole request has gone to the backend. */
+static void asked(struct bed *bed)
+{
+    connecting(bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(bed, PAIR_EVENT_CONNECTED), 0);
+    pair_progress(&bed->pair, HALF_REQUEST, 100, bed->now_ms);
+}
+
+static void answered(struct bed *bed)
+{
+    asked(bed);
+    stage(bed, PAIR_STAGE_ANSWERED);
+    pair_progress(&bed->pair, HALF_RESPONSE, 100, bed->now_ms);
+}
+
+/* Lets time pass until a deadline has something to do, which it returns. */
+static pair_actions expire(struct bed *bed)
+{
+    pair_actions actions = 0;
+    while (actions == 0) {
+        uint64_t next_ms = pair_next_ms(&bed->pair, bed->now_ms);
+        assert_true(next_ms != DEADLINE_OFF);
+        bed->now_ms = next_ms > bed->now_ms ? next_ms : bed->now_ms;
+        actions = event(bed, PAIR_EVENT_EXPIRED);
+    }
+    return actions;
+}
+
+static uint64_t passed_ms(const struct bed *bed)
+{
+    return bed->now_ms - START_MS;
+}
+
+static const pair_actions fin_both = (pair_actions)PAIR_DO_FIN << LEG_CLIENT | (pair_actions)PAIR_DO_FIN
+                                                                                   << LEG_BACKEND;
+
+static void a_boundary_gives_the_backend_message_grace_and_the_client_grace(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), fin_both);
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_BACKEND));
+    assert_int_equal(passed_ms(&bed), 250);
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | PAIR_DO_END);
+    assert_int_equal(passed_ms(&bed), 5000);
+    assert_int_equal(bed.pair.reason, REASON_CLOSED);
+}
+
+static void peers_that_close_in_time_are_not_reset(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    event(&bed, PAIR_EVENT_COMPLETE);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_RESPONSE}), 0);
+    bed.now_ms += 1000;
+    assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED), 0);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}),
+                     to(PAIR_DO_CLOSE, LEG_CLIENT) | to(PAIR_DO_CLOSE, LEG_BACKEND) | PAIR_DO_END);
+}
+
+static void what_a_client_still_sends_behind_the_last_response_resets_nobody(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    event(&bed, PAIR_EVENT_COMPLETE);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_DISCARDED, .half = half}), 0);
+}
+
+static void a_head_that_does_not_come_is_answered(void **state)
+{
+    (void)state;
+    struct bed bed;
+    waiting(&bed);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER);
+    assert_int_equal(passed_ms(&bed), 10000);
+    assert_int_equal(bed.pair.cause, REASON_REQUEST_HEAD);
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), to(PAIR_DO_FIN, LEG_CLIENT));
+    assert_int_equal(bed.pair.reason, REASON_REQUEST_HEAD);
+}
+
+static void a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset(void **state)
+{
+    (void)state;
+    struct bed bed;
+    connecting(&bed, PAIR_STAGE_BODY);
+    event(&bed, PAIR_EVENT_CONNECTED);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | to(PAIR_DO_RST, LEG_BACKEND));
+    assert_int_equal(passed_ms(&bed), 60000);
+    assert_int_equal(bed.pair.cause, REASON_REQUEST_BODY);
+    asked(&bed);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | to(PAIR_DO_RST, LEG_BACKEND));
+    assert_int_equal(passed_ms(&bed), 60000);
+    assert_int_equal(bed.pair.cause, REASON_RESPONSE);
+}
+
+static void a_response_that_stops_resets_both(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(passed_ms(&bed), 60000);
+    assert_int_equal(bed.pair.reason, REASON_RESPONSE);
+}
+
+static void silence_between_requests_ends_in_order(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    assert_int_equal(expire(&bed), fin_both);
+    assert_int_equal(passed_ms(&bed), 75000);
+    assert_int_equal(bed.pair.reason, REASON_KEEPALIVE);
+}
+
+static void no_server_left_is_answered(void **state)
+{
+    (void)state;
+    struct bed bed;
+    struct pair_input refused = {.event = PAIR_EVENT_REFUSED, .reason = REASON_CONNECT_FAILED};
+    connecting(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(step(&bed, refused), PAIR_DO_ANSWER | to(PAIR_DO_CLOSE, LEG_BACKEND));
+    connecting(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | to(PAIR_DO_CLOSE, LEG_BACKEND));
+    assert_int_equal(bed.pair.cause, REASON_CONNECT);
+}
+
+static void a_backend_that_leaves_between_messages_may_be_replaced(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    assert_int_equal(event(&bed, PAIR_EVENT_LEFT), to(PAIR_DO_CLOSE, LEG_BACKEND));
+    assert_int_equal(bed.pair.phase, PAIR_WAITING);
+    stage(&bed, PAIR_STAGE_HEAD);
+    stage(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(&bed, PAIR_EVENT_ATTACH), PAIR_DO_CONNECT);
+    assert_int_equal(event(&bed, PAIR_EVENT_CONNECTED), 0);
+    assert_int_equal(bed.pair.phase, PAIR_OPEN);
+}
+
+static void a_backend_that_closes_inside_a_response_resets_the_client(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_CUT),
+                     to(PAIR_DO_CLOSE, LEG_BACKEND) | to(PAIR_DO_RST, LEG_CLIENT) | PAIR_DO_END);
+    assert_int_equal(bed.pair.reason, REASON_RESPONSE_CUT);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_FIN);
+}
+
+static void draining_ends_at_the_next_boundary(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_DRAIN), 0);
+    assert_int_equal(bed.pair.phase, PAIR_OPEN);
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), fin_both);
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    assert_int_equal(event(&bed, PAIR_EVENT_DRAIN), fin_both);
+    assert_int_equal(bed.pair.reason, REASON_DRAIN);
+}
+
+static void a_tunnel_is_a_session_of_bytes(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BYTES);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}),
+                     to(PAIR_DO_FIN, LEG_BACKEND));
+    assert_true(pair_half_closed(&bed.pair));
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE);
+}
+
+static void stages_have_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"bytes",    "between",  "head",   "body",
+                                        "response", "answered", "refused"};
+    for (enum pair_stage i = 0; i < PAIR_STAGE_COUNT; i++)
+        assert_string_equal(pair_stage_name(i), names[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_boundary_gives_the_backend_message_grace_and_the_client_grace),
+        cmocka_unit_test(peers_that_close_in_time_are_not_reset),
+        cmocka_unit_test(what_a_client_still_sends_behind_the_last_response_resets_nobody),
+        cmocka_unit_test(a_head_that_does_not_come_is_answered),
+        cmocka_unit_test(a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset),
+        cmocka_unit_test(a_response_that_stops_resets_both),
+        cmocka_unit_test(silence_between_requests_ends_in_order),
+        cmocka_unit_test(no_server_left_is_answered),
+        cmocka_unit_test(a_backend_that_leaves_between_messages_may_be_replaced),
+        cmocka_unit_test(a_backend_that_closes_inside_a_response_resets_the_client),
+        cmocka_unit_test(draining_ends_at_the_next_boundary),
+        cmocka_unit_test(a_tunnel_is_a_session_of_bytes),
+        cmocka_unit_test(stages_have_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
