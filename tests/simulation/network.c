@@ -734,6 +734,11 @@ void poller_remove(struct poller *poller, int fd)
     network_connection(fd)->source = NULL;
 }
 
+int poller_move(struct poller *poller, int fd, uint32_t events, struct poller_source *source)
+{
+    return poller_add(poller, fd, events, source);
+}
+
 int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source)
 {
     struct connection *c = network_connection(fd);

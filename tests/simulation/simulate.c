@@ -373,6 +373,7 @@ static void check_time(const struct run *run, const struct pair *pair)
                    "what follows a reset or our FINs is bounded");
         break;
     }
+    case PAIR_WAITING: /* mode http */
     case PAIR_ENDED:
     case PAIR_PHASE_COUNT:
         break;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a resolver of the test's own ---- */
+/* ---- a resolver of the test's own --------------------------------------------------------------------- */
 
 static struct {
     uv_getaddrinfo_t *request; /* under way */
@@ -79,7 +79,7 @@ static void resolve(int status, struct addrinfo *found)
     resolver.answer(request, status, found);
 }
 
-/* ---- one backend of one worker ---- */
+/* ---- one backend of one worker ------------------------------------------------------------------------ */
 
 struct fixture {
     struct worker worker;
@@ -258,7 +258,7 @@ static void after_a_failure_the_one_behind_is_next(void **state)
     }
 }
 
-/* ---- names ---- */
+/* ---- names -------------------------------------------------------------------------------------------- */
 
 static void listening_waits_for_the_first_answer(void **state)
 {

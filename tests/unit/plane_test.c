@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-/* ---- unix paths ---- */
+/* ---- unix paths --------------------------------------------------------------------------------------- */
 
 struct path {
     char folder[32];
@@ -126,7 +126,7 @@ static void a_start_that_fails_leaves_no_path_behind(void **state)
     assert_int_equal(rmdir(path.folder), 0);
 }
 
-/* ---- descriptors run out ---- */
+/* ---- descriptors run out ------------------------------------------------------------------------------ */
 
 static uint64_t clock_ms(void)
 {

@@ -105,7 +105,7 @@ static void urgent_bytes_stay_in_the_stream(void **state)
     }
 }
 
-/* ---- descriptors that somebody else holds too ---- */
+/* ---- descriptors that somebody else holds too --------------------------------------------------------- */
 
 static int borrow(int fd)
 {
@@ -148,7 +148,7 @@ static void a_leg_that_somebody_else_holds_too_troubles_nobody(void **state)
     }
 }
 
-/* ---- a half that is cut while bytes wait in it ---- */
+/* ---- a half that is cut while bytes wait in it -------------------------------------------------------- */
 
 /* Sends until bytes stay unread in the proxy's own queue, because the other side takes none. */
 static void back_up(int fd)
@@ -195,7 +195,7 @@ static void a_client_with_an_upload_under_way_is_drained_when_its_answer_was_who
         assert_true(++tries < 20);
 }
 
-/* ---- connecting ---- */
+/* ---- connecting --------------------------------------------------------------------------------------- */
 
 static void a_client_of_a_backend_that_refuses_is_reset(void **state)
 {
