@@ -439,7 +439,7 @@ static void a_write_to_a_silent_kernel_is_no_sign_of_life(void **state)
     struct bed bed;
     opened(&bed);
     pass(&bed, 299000);
-    relay_unacked(&bed, HALF_REQUEST, 10);
+    relay_unacked(&bed, HALF_REQUEST, 1);
     assert_true(expire_until(&bed, FOREVER_MS) != 0);
     assert_int_equal(at(&bed), 300000 + DELIVERY_MS);
 }
@@ -656,6 +656,31 @@ static void half_the_rate_lives_twice_the_deadline(void **state)
     }
     assert_in_range(at(&bed), 59000, 61000);
     assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE_RATE);
+}
+
+static void how_often_one_looks_does_not_change_what_bytes_buy(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    pair_actions actions = 0;
+    for (uint64_t i = 1; i <= 10000 && actions == 0; i++) {
+        relay(&bed, HALF_RESPONSE, 51); /* 510 bytes a second */
+        bed.timer_ms = bed.now_ms;
+        actions = expire_until(&bed, i * 100);
+    }
+    assert_in_range(at(&bed), 59400, 60200); /* 30 s / (1 - 510 / 1024), to a byte a look */
+    assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE_RATE);
+}
+
+static void of_two_deadlines_due_at_once_the_first_of_the_table_gives_the_reason(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    set_after(&bed, DEADLINE_HALF_CLOSE_MAX, 30000);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
 }
 
 static void a_trickle_over_a_long_round_trip_does_not_live_for_ever_either(void **state)
@@ -1016,6 +1041,18 @@ static void the_half_that_stalled_first_ends_the_session(void **state)
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     pass(&bed, 30000);
     half_event(&bed, PAIR_EVENT_HELD, HALF_REQUEST);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 60000);
+}
+
+static void a_half_that_stalled_later_does_not_give_the_first_more_time(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    half_event(&bed, PAIR_EVENT_HELD, HALF_REQUEST);
+    pass(&bed, 30000);
+    half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(at(&bed), 60000);
 }
@@ -1802,6 +1839,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_answer_that_begins_just_before_the_deadline_is_not_cut),
     cmocka_unit_test(a_trickle_does_not_live_for_ever),
     cmocka_unit_test(half_the_rate_lives_twice_the_deadline),
+    cmocka_unit_test(how_often_one_looks_does_not_change_what_bytes_buy),
+    cmocka_unit_test(of_two_deadlines_due_at_once_the_first_of_the_table_gives_the_reason),
     cmocka_unit_test(a_trickle_over_a_long_round_trip_does_not_live_for_ever_either),
     cmocka_unit_test(a_rate_of_zero_takes_any_byte_for_progress),
     cmocka_unit_test(a_burst_is_not_saved_up_for_a_trickle),
@@ -1826,6 +1865,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_sink_that_takes_some_begins_write_stall_anew),
     cmocka_unit_test(an_acknowledgement_begins_write_stall_anew),
     cmocka_unit_test(the_half_that_stalled_first_ends_the_session),
+    cmocka_unit_test(a_half_that_stalled_later_does_not_give_the_first_more_time),
     cmocka_unit_test(progress_in_one_half_does_not_help_the_stalled_one),
     cmocka_unit_test(draining_a_half_ends_its_stall),
     cmocka_unit_test(a_fin_behind_held_bytes_is_bounded_by_write_stall),

@@ -1,0 +1,212 @@
+#!/bin/sh
+# Breaks the state machine, its deadlines and the wheel in small ways, one at a time, and shows which test catches it:
+#
+#   sh tests/mutate.sh            all of them; exits 1 if one survives that is not said to be harmless
+#   sh tests/mutate.sh pair.c     those of one file
+#
+# Works on a copy in .build/mutate and takes about ten minutes. For each break the tests are built and run until one
+# fails: unit tests, then a short simulation, then the exploration. One that does not end counts as failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+only=${1:-}
+work=$PWD/.build/mutate
+source=$work/source
+build=$work/build
+tests='deadline_test pair_test wheel_test simulate explore'
+
+# FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy; FILE#N: for the Nth time it occurs. A line that
+# begins with "harmless" says why the one below it may survive.
+mutations()
+{
+    cat <<'END'
+pair.c: h->fin_in && h->fin_out; ==> h->fin_in || h->fin_out;
+harmless: a pair whose halves have both ended is ENDED, where nobody asks
+pair.c: half_ended(&pair->half[HALF_REQUEST]) != half_ended(&pair->half[HALF_RESPONSE]) ==> half_ended(&pair->half[HALF_REQUEST]) || half_ended(&pair->half[HALF_RESPONSE])
+pair.c: h->unacked_bytes > 0 ? h->acked_ms : ==> h->unacked_bytes > 1 ? h->acked_ms :
+pair.c: return max_of(moved_ms, pair->opened_ms); ==> return moved_ms;
+pair.c: pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out; ==> pair->half[half_to(leg)].fin_in && pair->half[half_to(leg)].fin_out;
+pair.c: waits_for_end || to->held || (leg ==> waits_for_end || (leg
+pair.c: (leg == LEG_CLIENT && pair->owed) ==> (leg == LEG_BACKEND && pair->owed)
+pair.c: bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out; ==> bool waits_for_end = false;
+pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair->owed || delivering(pair))
+pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair_half_closed(pair) || delivering(pair))
+pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair_half_closed(pair) || pair->owed)
+pair.c: return now_ms >= progress_ms(pair) + REST_MS; ==> return true;
+pair.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase != PAIR_OPEN) {
+pair.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase == PAIR_CLOSING) {
+pair.c: pair->window_bytes = acked_bytes(pair); ==> pair->window_bytes = 0;
+pair.c: to->held = false; ==> ;
+pair.c: to->unacked_bytes = 0; ==> ;
+pair.c: pair->leg_end[leg] = (uint8_t)end; ==> ;
+pair.c: if (pair->phase == PAIR_CONNECTING) /* the ==> if (false) /* the
+harmless: a leg that was taken down counts as done
+pair.c: if (pair->up[leg] && !leg_done(pair, leg)) ==> if (!leg_done(pair, leg))
+pair.c: if (h->fin_out) ==> if (false)
+pair.c: action[leg] == CLOSE_RST || leg_fooled_by_fin ==> leg_fooled_by_fin
+pair.c: return actions | end(pair, REASON_CLOSED, now_ms); ==> return actions;
+pair.c: pair->half_closed_ms = now_ms; ==> ;
+pair.c#1: if (pair->draining) ==> if (false)
+pair.c#2: if (pair->draining) ==> if (false)
+pair.c#1: pair->attempt_ms = now_ms; ==> ;
+pair.c: pair->servers_left--; ==> ;
+pair.c: if (!pair->has_first_fin) { ==> {
+pair.c: return h->held ? 0 : relay_fin(pair, half, now_ms); ==> return relay_fin(pair, half, now_ms);
+pair.c: h->held_since_ms = now_ms; ==> ;
+pair.c: if (pair->whole_answer) { ==> if (false) {
+pair.c: return delivering(pair) ? 0 : end(pair, pair->reason, now_ms); ==> return end(pair, pair->reason, now_ms);
+pair.c: return h->fin_in ? relay_fin(pair, half, now_ms) : 0; ==> return 0;
+pair.c: !pair->up[sink] || leg_done(pair, sink)) ==> !pair->up[sink])
+pair.c: bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in; ==> bool whole_answer = pair->half[half_from(leg)].fin_in;
+pair.c: set_phase(pair, PAIR_RESETTING, now_ms); ==> set_phase(pair, PAIR_CLOSING, now_ms);
+pair.c: if (pair->phase == PAIR_OPEN) ==> if (true)
+pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due > now_ms || !delivering(pair))
+pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due != 0)
+pair.c: return max_of(seen_ms, due) + DELIVERY_MS; ==> return now_ms + DELIVERY_MS;
+pair.c: return max_of(seen_ms, due) + DELIVERY_MS; ==> return due + DELIVERY_MS;
+pair.c: if (at < *fires) { ==> if (at <= *fires) {
+pair.c: if (pair->phase == PAIR_RESETTING || spares(pair, now_ms)) ==> if (pair->phase == PAIR_RESETTING)
+pair.c: if (pair->phase == PAIR_RESETTING || spares(pair, now_ms)) ==> if (spares(pair, now_ms))
+pair.c: next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4)); ==> ;
+pair.c: if (due_ms(pair, DEADLINE_WRITE_STALL) != DEADLINE_OFF) { ==> if (false) {
+pair.c: bought_ms / rate >= until - pair->window_ms) { ==> bought_ms / rate >= 1) {
+pair.c: pair->window_bytes += bought_ms * rate / 1000; ==> pair->window_bytes += moved;
+pair.c: pair->window_bytes += moved; ==> ;
+pair.c: if (rate == 0 || __builtin ==> if (__builtin
+harmless: bytes acknowledged since the window began were so after it began; the guard is for a clock that errs
+pair.c: if (moved == 0 || until <= pair->window_ms) ==> if (moved == 0)
+pair.c: return pair_half_progress_ms(pair, open) > pair->window_ms; ==> return pair_half_progress_ms(pair, open) >= pair->window_ms;
+pair.c: return pair->heard_ms[leg] >= pair->probed_ms; ==> return true;
+pair.c: if (both && verify == VERIFY_EXTEND) { ==> if (both) {
+pair.c: heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST; ==> heard(pair, LEG_CLIENT) ? REASON_CLIENT_LOST : REASON_BACKEND_LOST;
+pair.c: return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms); ==> return end(pair, reason, now_ms);
+pair.c: pair->reason == REASON_LIFETIME ? DEADLINE_LIFETIME : DEADLINE_IDLE; ==> DEADLINE_IDLE;
+pair.c: if (acked <= h->acked_bytes) ==> if (acked < h->acked_bytes)
+pair.c: h->acked_ms = max_of(h->acked_ms, now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0); ==> h->acked_ms = now_ms;
+pair.c: credit_window(pair); ==> ;
+deadline.c: return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING; ==> return pair->phase == PAIR_OPEN;
+deadline.c: return relaying(pair) && !pair_half_closed(pair); ==> return relaying(pair);
+deadline.c: return relaying(pair) && pair_half_closed(pair); ==> return pair_half_closed(pair);
+deadline.c: return h->held || (pair->phase == PAIR_RESETTING && h->unacked_bytes > 0); ==> return h->held;
+deadline.c: (relaying(pair) || pair->phase == PAIR_RESETTING) && ==> relaying(pair) &&
+deadline.c: since = stalled < since ? stalled : since; ==> since = stalled;
+deadline.c: uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms)); ==> uint64_t stalled = h->held_since_ms;
+deadline.c: (relaying(pair) && pair->reason != REASON_LIFETIME); ==> relaying(pair);
+deadline.c: return pair->draining && pair->phase != PAIR_ENDED; ==> return pair->draining;
+deadline.c: (pair->phase == PAIR_ENDING && pair->reason == REASON_LIFETIME); ==> pair->phase == PAIR_ENDING;
+deadline.c: pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms; ==> pair->ending_ms;
+deadline.c#1: .min_ms = 0, ==> .min_ms = 1,
+deadline.c#1: .default_ms = 30000, ==> .default_ms = 60000,
+deadline.c#1: .spares_delivery = true, ==> .spares_delivery = false,
+deadline.c#2: .spares_delivery = true, ==> .spares_delivery = false,
+deadline.c#3: .spares_delivery = true, ==> .spares_delivery = false,
+deadline.c: .armed = any_held, ==> .armed = both_open,
+harmless: a time and never add up to never, or overflow
+deadline.c: if (after_ms == DEADLINE_OFF || __builtin ==> if (__builtin
+wheel.c: (63 - (unsigned)__builtin_clzll(differing)) / DIGIT_BITS : 0; ==> (62 - (unsigned)__builtin_clzll(differing)) / DIGIT_BITS : 0;
+wheel.c: due_ms > wheel->floor_ms ? due_ms : wheel->floor_ms; ==> due_ms;
+wheel.c: wheel->floor_ms = now_ms + 1; ==> wheel->floor_ms = now_ms;
+wheel.c: if (now_ms < wheel->at_ms) ==> if (false)
+wheel.c: wheel->at_ms = wheel->floor_ms - 1; ==> wheel->at_ms = wheel->floor_ms;
+wheel.c: if (!wheel->slots[place.level][place.slot]) ==> if (false)
+wheel.c: wheel->count--; ==> ;
+wheel.c: place_ms(wheel, place) < wheel->floor_ms) { ==> place_ms(wheel, place) <= wheel->floor_ms) {
+wheel.c: & ~(uint64_t)DIGIT_MASK; ==> ;
+END
+}
+
+# FILE N OLD NEW: prints the file with the Nth OLD replaced; fails unless it occurs, and for N = 0 only once.
+replaced()
+{
+    NTH=$2 OLD=$3 NEW=$4 awk '
+        { text = text $0 "\n" }
+        END {
+            old = ENVIRON["OLD"]
+            nth = ENVIRON["NTH"]
+            for (rest = text; (at = index(rest, old)) > 0; rest = substr(rest, at + length(old))) {
+                count++
+                if (count == (nth ? nth : 1))
+                    before = length(text) - length(rest) + at - 1
+            }
+            if (count < (nth ? nth : 1) || (!nth && count > 1))
+                exit 1
+            printf "%s%s%s", substr(text, 1, before), ENVIRON["NEW"], substr(text, before + length(old) + 1)
+        }' "$1"
+}
+
+build()
+{
+    # shellcheck disable=SC2086 # a list of words
+    cmake --build "$build" --target $tests >"$work/build.log" 2>&1
+}
+
+# The name of the first test that fails, or nothing.
+caught_by()
+{
+    for test in $tests; do
+        set -- 60 "$build/$test"
+        case $test in
+        simulate) set -- "$@" --seed 1 --sessions 20000 ;;
+        explore) set -- 600 "$build/$test" bounded 'always FIN' verify ;;
+        esac
+        timeout "$@" >"$work/test.log" 2>&1 || {
+            echo "$test"
+            return
+        }
+    done
+}
+
+rm -rf "$source"
+mkdir -p "$source" || exit 1
+sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
+cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 && build || {
+    tail -n 30 "$work/build.log"
+    exit 1
+}
+verdict=$(caught_by)
+[ -z "$verdict" ] || {
+    echo "without a break already, $verdict fails"
+    exit 1
+}
+
+count=0
+caught=0
+survived=0
+reason=
+mutations >"$work/mutations"
+while IFS= read -r line; do
+    case $line in
+    harmless*)
+        reason=${line#harmless: }
+        continue
+        ;;
+    esac
+    place=${line%%: *}
+    rest=${line#*: }
+    file=${place%%#*}
+    nth=${place#"$file"}
+    [ -z "$only" ] || [ "$only" = "$file" ] || continue
+    count=$((count + 1))
+    replaced "reaper/policy/$file" "${nth#\#}" "${rest%% ==> *}" "${rest#* ==> }" >"$work/broken.c" || {
+        echo "cannot be made, or not only once: $line"
+        exit 1
+    }
+    cp "$work/broken.c" "$source/reaper/policy/$file"
+    if ! build; then
+        verdict='does not build'
+    else
+        verdict=$(caught_by)
+    fi
+    cp "reaper/policy/$file" "$source/reaper/policy/$file"
+    if [ -n "$verdict" ]; then
+        caught=$((caught + 1))
+    elif [ -n "$reason" ]; then
+        verdict="harmless: $reason"
+    else
+        verdict='SURVIVED'
+        survived=$((survived + 1))
+    fi
+    printf '%-18s %s\n' "$verdict" "$line"
+    reason=
+done <"$work/mutations"
+echo "$count breaks, $caught caught, $survived survived, $((count - caught - survived)) harmless"
+[ "$survived" -eq 0 ]
