@@ -58,7 +58,7 @@ pair.c: return h->fin_in ? relay_fin(pair, half, now_ms) : 0; ==> return 0;
 pair.c: !pair->up[sink] || leg_done(pair, sink)) ==> !pair->up[sink])
 pair.c: bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in; ==> bool whole_answer = pair->half[half_from(leg)].fin_in;
 pair.c: set_phase(pair, PAIR_RESETTING, now_ms); ==> set_phase(pair, PAIR_CLOSING, now_ms);
-pair.c: if (pair->phase == PAIR_OPEN) ==> if (true)
+pair.c: if (pair->phase == PAIR_OPEN && pair->stage == PAIR_STAGE_BYTES) ==> if (pair->stage == PAIR_STAGE_BYTES)
 pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due > now_ms || !delivering(pair))
 pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due != 0)
 pair.c: return max_of(seen_ms, due) + DELIVERY_MS; ==> return now_ms + DELIVERY_MS;
@@ -84,10 +84,10 @@ pair.c: if (acked <= h->acked_bytes) ==> if (acked < h->acked_bytes)
 pair.c: h->acked_ms = max_of(h->acked_ms, now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0); ==> h->acked_ms = now_ms;
 pair.c: credit_window(pair); ==> ;
 deadline.c: return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING; ==> return pair->phase == PAIR_OPEN;
-deadline.c: return relaying(pair) && !pair_half_closed(pair); ==> return relaying(pair);
+deadline.c: pair->stage == PAIR_STAGE_BYTES && !pair_half_closed(pair); ==> pair->stage == PAIR_STAGE_BYTES;
 deadline.c: return relaying(pair) && pair_half_closed(pair); ==> return pair_half_closed(pair);
 deadline.c: return h->held || (pair->phase == PAIR_RESETTING && h->unacked_bytes > 0); ==> return h->held;
-deadline.c: (relaying(pair) || pair->phase == PAIR_RESETTING) && ==> relaying(pair) &&
+deadline.c: (relaying(pair) || pair->phase == PAIR_RESETTING || ==> (relaying(pair) ||
 deadline.c: since = stalled < since ? stalled : since; ==> since = stalled;
 deadline.c: uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms)); ==> uint64_t stalled = h->held_since_ms;
 deadline.c: (relaying(pair) && pair->reason != REASON_LIFETIME); ==> relaying(pair);
