@@ -179,7 +179,8 @@ static void perform(struct session *s, pair_actions actions)
 static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
-        if (!s->pair.up[leg])
+        /* What a broken leg has in its queue is gone, not delivered. */
+        if (!s->pair.up[leg] || session_leg(s, leg)->broken)
             continue;
         const struct half_track *to = &s->pair.half[half_to(leg)];
         int fd = session_leg(s, leg)->fd;

@@ -22,18 +22,19 @@
  *     waited for. It gets RST.
  *   - ENDED is final, has a reason, and leaves no leg up.
  *
- * Who follows messages (HTTP) says where in them the session is, its stage; then it starts in WAITING, with no
- * backend leg, and nothing has to be waited for that is known:
+ * Who follows messages (HTTP) says where in them the session is, its stage; then it starts in WAITING, with
+ * no backend leg, and nothing has to be waited for that is known:
  *
- *   WAITING --attach--> CONNECTING --connected--> OPEN --left--> WAITING     (the backend leg ended at a boundary)
+ *   WAITING --attach--> CONNECTING --connected--> OPEN --left--> WAITING   the backend leg ended there
  *      |                    |                       |
- *      +--------------------+-----------------------+--complete--> CLOSING   (nothing is outstanding)
- *      +--------------------+-----------------------+--refuse, a deadline--> WAITING, stage REFUSED: the session
- *                                                                  answers the client itself, then: complete
+ *      +--------------------+-----------------------+--complete--> CLOSING   nothing is outstanding
+ *      +--------------------+-----------------------+--refuse, a deadline--> WAITING, stage REFUSED
+ *
+ * Refused, the session answers the client itself and then reports that it is complete.
  *
  * In CLOSING behind a boundary the backend has `message_grace` for its FIN, the client `grace`. A FIN between
- * messages is the follower's to interpret: FIN is reported only in stage BYTES, where the machine above holds,
- * and in CLOSING and RESETTING.
+ * messages is the follower's to interpret: FIN is reported only in stage BYTES, where the machine above
+ * holds, and in CLOSING and RESETTING.
  *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
  * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.

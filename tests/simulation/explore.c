@@ -209,7 +209,8 @@ static bool exchanging(const struct world *world)
     return stage == PAIR_STAGE_BODY || stage == PAIR_STAGE_RESPONSE || stage == PAIR_STAGE_ANSWERED;
 }
 
-/* The caller acts before anything else can happen: it attaches or refuses, or has its answer taken or held. */
+/* The caller acts before anything else can happen: it attaches or refuses, or has its answer taken or held.
+ * */
 static bool must_act(const struct world *world)
 {
     return waiting(world) &&
