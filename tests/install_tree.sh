@@ -8,7 +8,9 @@ trap 'rm -rf "$prefix"' EXIT
 cmake --install "$build" --prefix "$prefix" >/dev/null
 found=$(cd "$prefix" && find . -type f | sort)
 expected='./bin/lastack
-./share/doc/lastack/LICENSE'
+./share/doc/lastack/LICENSE
+./share/doc/lastack/README.md
+./share/lastack/lastack.yaml'
 [ "$found" = "$expected" ] || {
     printf 'installed:\n%s\nexpected:\n%s\n' "$found" "$expected"
     exit 1
