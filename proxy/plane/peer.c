@@ -17,10 +17,12 @@ static bool to_endpoint(const struct sockaddr_storage *address, struct diag_endp
         endpoint->port = ntohs(in->sin_port);
         return true;
     }
+    if (address->ss_family != AF_INET6)
+        return false;
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
     memcpy(endpoint->host, &in6->sin6_addr, sizeof endpoint->host);
     endpoint->port = ntohs(in6->sin6_port);
-    return address->ss_family == AF_INET6;
+    return true;
 }
 
 static int find(struct netlink *netlink, int fd, struct diag_row *row)
