@@ -1,5 +1,5 @@
 /* Fuzzes the follower of HTTP messages and the writer of heads. However a stream of requests is cut into
- * reads, the same messages are found in it, and it is refused at the same byte with the same status. What a
+ * reads, the same messages are found in it, and it is refused behind the same one with the same status. What
  * request becomes on its way on reads as the same request. */
 
 #include "proxy/plane/head.h"
@@ -93,7 +93,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         struct reader pieces = read_by(bytes, size, steps[i]);
         assert(pieces.status == whole.status && pieces.hash == whole.hash);
-        assert(pieces.http.state == whole.http.state && pieces.http.body_left == whole.http.body_left);
+        if (whole.status == 0)
+            assert(pieces.http.state == whole.http.state && pieces.http.body_left == whole.http.body_left);
     }
     return 0;
 }
