@@ -7,7 +7,7 @@ time of the proxy's own processes (user and system, workers included) per unit o
 memory of an idle session. Printed are the medians of the rounds, and the median of the ratios to HAProxy's
 default within each round. Of all but the throughput, less is better.
 
-    compare.py --lastack .build/release/lastack [--rounds 5] [--only small,haproxy]
+    compare.py --lastack .build/release/lastack [--http] [--rounds 5] [--only small,haproxy]
 
 Needs haproxy, nginx with its stream module, wrk, ab and curl. Everything listens on 127.0.0.1, at ports
 counted up from --port; everything started is ended, by pid. Exit status: 0; 1 when a contestant failed at a
@@ -86,6 +86,33 @@ frontends:
 backends:
   - name: service
     servers: ['127.0.0.1:{backend}']
+"""
+
+# What follows messages. None of them logs a request.
+NGINX_HTTP = """
+worker_processes 1; worker_rlimit_nofile 20000; daemon off;
+pid {dir}/http.pid; error_log {dir}/http.log;
+events {{ worker_connections 15000; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; proxy_max_temp_file_size 0;
+    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+    upstream service {{ server 127.0.0.1:{backend}; keepalive 64; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}
+"""
+
+HAPROXY_HTTP = HAPROXY.replace("mode tcp", "mode http\n    option forwardfor\n    timeout http-keep-alive 10m")
+
+LASTACK_HTTP = LASTACK.replace("    backend: service", "    mode: http\n    backend: service") + """
+log: {{level: warning}}
+deadlines: {{keepalive: 10m}}
 """
 
 
@@ -282,7 +309,19 @@ def program(text):
     return pathlib.Path(text).resolve()
 
 
+def http_contestants(arguments):
+    found = [
+        Contestant("haproxy", "haproxy -db -f {config}", HAPROXY_HTTP),
+        Contestant("nginx", "nginx -p {dir} -c {config}", NGINX_HTTP),
+    ]
+    if arguments.lastack:
+        found.append(Contestant("lastack", f"{arguments.lastack} run -c {{config}}", LASTACK_HTTP))
+    return found
+
+
 def contestants(arguments):
+    if arguments.http:
+        return http_contestants(arguments)
     found = [
         Contestant("haproxy", "haproxy -db -f {config}", HAPROXY),
         Contestant("haproxy-splice", "haproxy -db -f {config}", HAPROXY),
@@ -370,6 +409,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lastack", type=program, help="path of the binary")
+    parser.add_argument("--http", action="store_true", help="compare what follows HTTP instead of TCP")
     parser.add_argument("--shape", type=program, help="path of the experiment's binary")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND",
                         help="another proxy, run in the foreground; {port} is where it listens and {backend} "

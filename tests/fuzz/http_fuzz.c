@@ -1,6 +1,6 @@
 /* Fuzzes the follower of HTTP messages and the writer of heads. However a stream of requests is cut into
- * reads, the same messages are found in it, and it is refused behind the same one with the same status. What
- * request becomes on its way on reads as the same request. */
+ * reads, the same messages are found in it, and it is refused behind the same one with the same status. A
+ * request as it is passed on reads as the same request. */
 
 #include "proxy/plane/head.h"
 #include "proxy/plane/http.h"
