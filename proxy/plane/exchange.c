@@ -48,6 +48,15 @@ bool exchange_follows(const struct session *s)
            (s->pair.phase == PAIR_WAITING || s->pair.phase == PAIR_CONNECTING || has_backend(s));
 }
 
+bool exchange_awaits(struct session *s)
+{
+    char byte;
+    if (!exchange_follows(s) || s->pair.stage != PAIR_STAGE_RESPONSE ||
+        s->pair.deadlines->verify == VERIFY_OFF)
+        return false;
+    return recv(session_leg(s, LEG_CLIENT)->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static struct message_limits limits_of(const struct session *s)
 {
     const struct conf_http *http = &s->frontend->conf->http;
@@ -218,6 +227,10 @@ static enum turn attach(struct session *s)
     size_t targets = backend_targets(&s->worker->backends[s->frontend->conf->backend]);
     s->exchange->fresh = true;
     s->exchange->head_sent = false;
+    /* The server of the last request did nothing wrong, and is not passed over as one that refused is. */
+    if (s->target)
+        backend_release(s->target);
+    s->target = NULL;
     return step(s, (struct pair_input){.event = PAIR_EVENT_ATTACH,
                                        .servers_left = targets > 0 ? (uint32_t)targets - 1 : 0});
 }
@@ -537,7 +550,11 @@ static enum turn request_went(struct session *s)
         s->exchange->whole_ms = worker_now_ms(s->worker);
     if (session_leg(s, LEG_CLIENT)->broken)
         return after(session_step_gone(s, LEG_CLIENT));
-    return s->pair.stage == PAIR_STAGE_BODY ? enter_stage(s, PAIR_STAGE_RESPONSE) : TURN_BLOCKED;
+    if (s->pair.stage == PAIR_STAGE_BODY)
+        return enter_stage(s, PAIR_STAGE_RESPONSE);
+    if (exchange_awaits(s) && !session_look_for_client(s))
+        return TURN_ENDED;
+    return TURN_BLOCKED;
 }
 
 static enum turn send_request(struct session *s, uint64_t *budget)

@@ -48,6 +48,10 @@ struct exchange {
 /* Whether the session's bytes are messages now: then exchange_work() works on its halves. */
 bool exchange_follows(const struct session *session);
 
+/* With `verify`: whether a response is awaited by a client that has sent FIN. It may have closed, or only its
+ * half. */
+bool exchange_awaits(struct session *session);
+
 void exchange_init(struct exchange *exchange);
 
 /* Works on one half until it is blocked. False once the session has ended; *again when the other half has to

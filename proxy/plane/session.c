@@ -346,15 +346,17 @@ static bool connected(struct session *s)
 
 /* With `verify` a client on this host that has closed is not waited for. It may close any time after its FIN,
  * so it is looked for again and again, at growing intervals. False once the session has ended. */
-static bool look_for_client(struct session *s)
+bool session_look_for_client(struct session *s)
 {
     const struct half_track *request = &s->pair.half[HALF_REQUEST];
-    bool ended = request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT];
+    bool awaits = exchange_awaits(s);
+    bool ended = awaits || (request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT]);
     if (s->frontend->conf->deadlines.verify == VERIFY_OFF || !ended || !s->worker->netlink)
         return true;
     enum peer_hold hold = peer_hold(s->worker->netlink, session_leg(s, LEG_CLIENT)->fd);
     if (hold == PEER_CLOSED)
-        return session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
+        return session_step(s, (struct pair_input){.event = awaits ? PAIR_EVENT_ABORT : PAIR_EVENT_CLOSED,
+                                                   .reason = REASON_CLIENT_CLOSED});
     if (hold == PEER_HOLDS)
         worker_set_alarm(s->worker, &s->alarm, worker_now_ms(s->worker) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)
@@ -397,7 +399,7 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
         case RELAY_FIN:
             if (!session_step_half(s, PAIR_EVENT_FIN, half))
                 return false;
-            return look_for_client(s);
+            return session_look_for_client(s);
         case RELAY_DISCARDED:
             if (!session_step_half(s, PAIR_EVENT_DISCARDED, half))
                 return false;
@@ -491,7 +493,7 @@ static void on_alarm(struct alarm *alarm)
         return;
     }
     /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
-    if (look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
+    if (session_look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
         !s->task.queued)
         run(s);
 }

@@ -68,6 +68,9 @@ bool session_step_half(struct session *session, enum pair_event event, enum half
 /* The leg's peer is gone, and everything that it sent has been read. */
 bool session_step_gone(struct session *session, enum leg leg);
 
+/* With `verify`: looks whether a client that sent FIN has closed, and ends the session if so. False then. */
+bool session_look_for_client(struct session *session);
+
 /* Frees one that has ended. */
 void session_free(struct session *session);
 

@@ -249,6 +249,28 @@ class Teardown(Http):
                     wait_for(lambda n=i: script.server.accepted_count > n, "the backend's connection")
             self.assertEqual(proxy.wait_for_sessions(1)[0]["requests"], "3")
 
+    def test_a_client_keeps_its_server_when_a_connection_is_replaced(self):
+        closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        names = []
+
+        def handler(name):
+            def answer(connection):
+                receive_exactly(connection, len(GET_ON))
+                names.append(name)
+                connection.sendall(closing)
+            return answer
+
+        with Server(handler("a")) as first, Server(handler("b")) as second:
+            proxy = Proxy.from_file(
+                "frontends:\n- {name: f, listen: '127.0.0.1:0', backend: b, mode: http}\n"
+                f"backends:\n- {{name: b, servers: ['{first.address}', '{second.address}'], balance: source}}\n")
+            self.addCleanup(proxy.stop)
+            with proxy.connect() as client:
+                for _ in range(4):
+                    client.sendall(GET)
+                    self.assertEqual(receive_exactly(client, len(OK)), OK)
+        self.assertEqual((len(names), len(set(names))), (4, 1))
+
     def test_a_safe_request_that_crosses_a_close_is_sent_again(self):
         with Script([expect(GET_ON), OK, expect(GET_ON)], [expect(GET_ON), OK, None]) as script:
             proxy = self.proxy(script.server.address)
@@ -301,6 +323,38 @@ class Teardown(Http):
             wait_for(lambda: server.accepted_count == 1, "the backend's connection")
             reset(client)
             self.assertEqual(proxy.wait_for_sessions(1)[0]["reason"], "client_reset")
+
+    def test_a_client_that_closed_is_not_waited_for_with_verify(self):
+        gone = []
+
+        def handler(connection):
+            receive_exactly(connection, len(GET_ON))
+            try:
+                receive_all(connection)
+            except ConnectionResetError:
+                gone.append("reset")
+
+        with Server(handler) as server:
+            proxy = self.proxy(server.address, "--verify", "on")
+            with proxy.connect() as client:
+                client.sendall(GET)
+                wait_for(lambda: server.accepted_count == 1, "the backend's connection")
+            self.assertEqual(proxy.wait_for_sessions(1, 20)[0]["reason"], "client_closed")
+        self.assertEqual(gone, ["reset"])
+
+    def test_a_client_that_closed_only_its_half_is_waited_for_with_verify(self):
+        def handler(connection):
+            receive_exactly(connection, len(GET_ON))
+            time.sleep(0.5)
+            connection.sendall(OK)
+            receive_all(connection)
+
+        with Server(handler) as server:
+            proxy = self.proxy(server.address, "--verify", "on")
+            with proxy.connect() as client:
+                client.sendall(GET)
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(receive_all(client), OK)
 
     def test_draining_finishes_the_response_and_closes(self):
         answer = []
