@@ -11,6 +11,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
+/* Alarms that ring before sockets get their turn. Ending a session takes some 50 us, for the look whether its
+ * peer is gone, and thousands of deadlines may come due in one millisecond. */
+enum { ALARMS_PER_TURN = 64 };
+
 /* ---- put-off work and alarms ---- */
 
 static void settle(void *context);
@@ -72,7 +76,7 @@ static void on_timer(uv_timer_t *handle)
     struct wheel_entry *entry;
     worker->timer_due_ms = UINT64_MAX;
     poller_catch_up(&worker->poller);
-    while ((entry = wheel_pop(&worker->wheel, worker_now_ms(worker)))) {
+    for (int i = 0; i < ALARMS_PER_TURN && (entry = wheel_pop(&worker->wheel, worker_now_ms(worker))); i++) {
         struct alarm *alarm = (struct alarm *)entry;
         alarm->ring(alarm);
     }
@@ -86,7 +90,8 @@ static void set_timer(struct worker *worker)
     if (next_ms >= worker->timer_due_ms)
         return;
     worker->timer_due_ms = next_ms;
-    uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 0, 0);
+    /* Not 0: libuv 1.44 runs what is due at once in the same turn, and the sockets would wait. */
+    uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 1, 0);
 }
 
 /* ---- sessions ---- */
