@@ -7,6 +7,7 @@
 #   clang     unit tests, by the second compiler
 #   asan      unit tests and those labelled asan
 #   tsan      unit tests and those labelled tsan
+#   fuzz      each target for at most 20 seconds, from its seeds
 set -u
 exec </dev/null
 export LC_ALL=C
@@ -103,6 +104,9 @@ if prepare 'install' sh tests/install.sh; then
             run "$preset: labelled" "$preset" -L "^$preset\$"
         fi
     done
+    if prepare 'fuzz: build' build fuzz; then
+        run 'fuzz: from the seeds' fuzz -R '^fuzz/' --no-tests=error
+    fi
 fi
 
 echo "took $(($(date +%s) - began)) s; the logs are in .build/logs"
