@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-/* Bytes a ring holds, a power of two; some thousand lines. */
+/* Bytes a ring holds, a power of two; about a thousand lines. */
 enum { RING_SIZE = 1 << 18 };
 enum { RINGS_MAX = 1032 }; /* the 1024 workers that a configuration may ask for, and the main thread */
 
