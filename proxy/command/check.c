@@ -1,3 +1,4 @@
+#include "proxy/command/argument.h"
 #include "proxy/command/command.h"
 
 #include "conf/load.h"
@@ -16,7 +17,6 @@ struct arguments {
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
-    (void)text;
     struct arguments *arguments = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
@@ -24,6 +24,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'p':
         arguments->print = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "found '%s'; a file is given as -c %s", text, text);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -80,7 +83,7 @@ int command_check(int argc, char **argv)
     struct arguments arguments = {.print = false};
     struct findings findings = {0};
     struct conf *conf = NULL;
-    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    argument_parse(&argp, argc, argv, &arguments);
     int error = conf_load(&arguments.source, &conf, &findings);
     if (!error)
         report(conf, &arguments, &findings);

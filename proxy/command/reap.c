@@ -180,7 +180,8 @@ struct target {
     bool acted;
     struct ladder_result result;
     int outcome; /* enum ladder_outcome or an error; of acted ones */
-    size_t held; /* descriptors that are still open */
+    size_t held; /* descriptors that are still open, of those that we may see */
+    bool seen;   /* we may see some */
 };
 
 struct plan {
@@ -275,6 +276,7 @@ static void plan_verify(struct plan *plan)
         if (!target->acted)
             continue;
         target->held = descriptors_held(plan, target->leak);
+        target->seen = survey_holders(&plan->survey, target->leak).count > 0;
         plan->held += target->held;
         if (target->outcome < 0)
             plan->failed++;
@@ -300,7 +302,7 @@ static void verdict_cells(const struct target *target, struct table *table)
         table_text(table, ladder_action_name(target->result.rung));
     table_text(table, target->outcome < 0 ? error_text(target->outcome)
                                           : ladder_outcome_name((enum ladder_outcome)target->outcome));
-    table_text(table, target->held ? "yes" : "no");
+    table_text(table, target->held ? "yes" : target->seen ? "no" : "?");
 }
 
 static void targets_print(const struct plan *plan)

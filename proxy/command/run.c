@@ -1,5 +1,6 @@
 #include "conf/load.h"
 #include "conf/warn.h"
+#include "proxy/command/argument.h"
 #include "proxy/command/command.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
@@ -123,9 +124,9 @@ static int serve(struct program *program, const struct conf *conf)
         say_listening(program, conf);
         watch_leaks(program, conf);
         uv_run(&program->loop, UV_RUN_DEFAULT);
-        log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
         leaks_close(program->leaks);
         plane_free(program->plane); /* joins the workers, so that none of them still sends `stopped` */
+        log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
     }
     close_handles(program);
     uv_run(&program->loop, UV_RUN_DEFAULT);
@@ -182,8 +183,7 @@ int command_run(int argc, char **argv)
     struct conf_source source = {0};
     struct findings findings = {0};
     struct conf *conf = NULL;
-    argp_err_exit_status = EXIT_USAGE;
-    argp_parse(&argp, argc, argv, 0, NULL, &source);
+    argument_parse(&argp, argc, argv, &source);
 
     int error = conf_load(&source, &conf, &findings);
     if (!error) {

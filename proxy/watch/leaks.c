@@ -30,7 +30,8 @@ struct leaks {
     size_t own_count, own_room;
     size_t said[TRIAGE_CAUSE_COUNT]; /* counts as last logged */
     uint64_t say_again_ms;
-    int failed; /* the last error, to say it once */
+    uint64_t complain_again_ms; /* about one that could not be ended */
+    int failed;                 /* the last error, to say it once */
 };
 
 /* ---- what is ours ---- */
@@ -82,6 +83,28 @@ static bool is_own(const struct leaks *leaks, uint32_t inode)
 {
     return inode != 0 && leaks->own_count > 0 &&
            bsearch(&inode, leaks->own, leaks->own_count, sizeof inode, by_number);
+}
+
+static bool is_beside(const struct leaks *leaks, const struct leak *leak)
+{
+    return !is_own(leaks, leak->peer_inode) && !is_own(leaks, leak->row.inode);
+}
+
+/* Leaves only what is beside the proxy: a socket whose peer is ours belongs to a session and its deadlines,
+ * one that is ours is no backend's. False when that can't be told. */
+static bool drop_own(struct leaks *leaks)
+{
+    struct triage *now = &leaks->now;
+    size_t kept = 0;
+    if (now->leak_count == 0)
+        return true;
+    if (!own_read(leaks))
+        return false;
+    for (size_t i = 0; i < now->leak_count; i++)
+        if (is_beside(leaks, &now->leaks[i]))
+            now->leaks[kept++] = now->leaks[i];
+    now->leak_count = kept;
+    return true;
 }
 
 /* ---- saying ---- */
@@ -220,7 +243,12 @@ static void say_ended(struct leaks *leaks, const struct owners *owners, const st
     int outcome = ladder_verify(leaks->netlink, leak);
     if (result->error && outcome == LADDER_GONE) /* it ended by itself meanwhile */
         return;
-    line_begin(&line, log_format(leaks->ring), CONF_LOG_WARNING, "leak_ended");
+    if (result->error && now_ms < leaks->complain_again_ms) /* it will be tried again and fail again */
+        return;
+    if (result->error)
+        leaks->complain_again_ms = now_ms + SAY_EVERY_MS;
+    line_begin(&line, log_format(leaks->ring), CONF_LOG_WARNING,
+               result->error ? "leak_not_ended" : "leak_ended");
     line_text(&line, "local", diag_endpoint_text(&leak->row.id.local, text));
     line_text(&line, "peer", diag_endpoint_text(&leak->row.id.remote, text));
     line_text(&line, "cause", triage_cause_name(leak->cause));
@@ -247,25 +275,19 @@ static bool is_due(const struct leaks *leaks, const struct leak *leak, uint64_t 
     return ladder_check(leak, &policy, now_ms) == LADDER_CLEAR;
 }
 
-/* Of those that are due: one whose peer is ours belongs to a session, one that is ours is not a backend's. */
-static bool is_beside(const struct leaks *leaks, const struct leak *leak)
-{
-    return !is_own(leaks, leak->peer_inode) && !is_own(leaks, leak->row.inode);
-}
-
 static void end_due(struct leaks *leaks, uint64_t now_ms)
 {
     struct owners owners = {0};
     size_t due = 0, acts = 0;
     for (size_t i = 0; i < leaks->now.leak_count; i++)
         due += is_due(leaks, &leaks->now.leaks[i], now_ms);
-    if (due == 0 || !own_read(leaks) || find_owners(leaks, &owners) != 0) {
+    if (due == 0 || find_owners(leaks, &owners) != 0) {
         owners_clear(&owners);
         return;
     }
     for (size_t i = 0; i < leaks->now.leak_count && acts < ACTS_MAX; i++) {
         const struct leak *leak = &leaks->now.leaks[i];
-        if (!is_due(leaks, leak, now_ms) || !is_beside(leaks, leak))
+        if (!is_due(leaks, leak, now_ms))
             continue;
         struct ladder_result result = ladder_climb(leaks->netlink, &owners, leak, leaks->conf->action);
         say_ended(leaks, &owners, leak, &result, now_ms);
@@ -291,6 +313,8 @@ void leaks_look(struct leaks *leaks, uint64_t now_ms)
     }
     leaks->failed = 0;
     triage_finish(&leaks->now, &leaks->before, now_ms);
+    if (!drop_own(leaks))
+        return;
     say_changes(leaks, now_ms);
     if (leaks->conf->action != LADDER_REPORT)
         end_due(leaks, now_ms);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,8 +128,16 @@ static void write_ring(struct log *log, struct log_ring *ring)
 static void reopen_target(struct log *log)
 {
     int fd = open_target(log->target);
-    if (fd < 0) /* the old file is better than none */
+    if (fd < 0) { /* the old file is better than none */
+        struct line line;
+        line_begin(&line, log->format, CONF_LOG_ERROR, "log_not_reopened");
+        line_text(&line, "target", log->target);
+        line_text(&line, "error", uv_strerror(fd));
+        line_end(&line);
+        write_all(log, line.text, line.size);
+        fprintf(stderr, "lastack: %s: %s; the log goes on in the old file\n", log->target, uv_strerror(fd));
         return;
+    }
     if (fd != log->fd)
         close_target(log->fd);
     log->fd = fd;
@@ -148,8 +157,10 @@ static void writer(void *context)
         if (atomic_exchange(&log->reopen, false))
             reopen_target(log);
         size_t count = atomic_load_explicit(&log->ring_count, memory_order_acquire);
-        for (size_t i = 0; i < count; i++)
-            write_ring(log, log->rings[i]);
+        /* The first ring is the main thread's: what it says of the others, "stopped", comes behind what they
+         * said. */
+        for (size_t i = count; i > 0; i--)
+            write_ring(log, log->rings[i - 1]);
     } while (!stop);
 }
 
