@@ -161,7 +161,7 @@ struct pair {
     uint64_t attempt_ms;     /* connecting to the present server since */
     uint64_t opened_ms;      /* connected; 0 before */
     uint64_t half_closed_ms; /* the first half ended; 0 before */
-    uint64_t ending_ms;      /* phase ENDING, RESETTING or CLOSING since */
+    uint64_t ending_ms;      /* in the present phase since */
     uint64_t drain_ms;       /* draining since */
     uint64_t stage_ms;       /* at this stage since */
 
