@@ -15,6 +15,9 @@
  * 9110, 9.2.2), and nothing of an answer had come over a leg that had served an earlier request: the backend
  * then closed while the request was on its way.
  *
+ * Its parts: request.h and response.h work on one half each, attachment.h has the backend leg, refusal.h the
+ * answers of our own, turn.h what they tell each other.
+ *
  * It belongs to its session; the worker's thread only. */
 
 #include "proxy/plane/http.h"
@@ -58,10 +61,24 @@ void exchange_init(struct exchange *exchange);
  * be looked at again. */
 bool exchange_work(struct session *session, enum half half, uint64_t *budget, bool *again);
 
-/* Answers the client, as the state machine said (PAIR_DO_ANSWER). The session may end. */
-void exchange_answer(struct session *session);
-
 /* Logs what was under way and gives the memory back. */
 void exchange_end(struct session *session);
+
+/* For its parts: */
+
+/* Whether the backend leg is up and relayed to. */
+bool exchange_has_backend(const struct session *session);
+
+/* The last byte of the request has been taken by the backend leg. */
+bool exchange_request_is_whole(const struct session *session);
+
+struct message_limits exchange_limits(const struct session *session);
+
+/* The request's head will not have to be sent again. */
+void exchange_forget_head(struct exchange *exchange);
+
+/* Counts and logs an exchange that is over: with the response's last byte, with an answer of ours, or with
+ * the session. */
+void exchange_report(struct session *session);
 
 #endif

@@ -1,6 +1,7 @@
 #include "proxy/plane/session.h"
 
 #include "proxy/plane/backend.h"
+#include "proxy/plane/refusal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -171,7 +172,7 @@ static void perform(struct session *s, pair_actions actions)
     else if (actions & PAIR_DO_CONNECT)
         connect_next(s);
     else if (actions & PAIR_DO_ANSWER)
-        exchange_answer(s);
+        refusal_answer(s);
 }
 
 /* When the last acknowledgement came matters only where there is a new one since the last sample, and then

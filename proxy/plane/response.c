@@ -1,0 +1,205 @@
+#include "proxy/plane/response.h"
+
+#include "proxy/plane/attachment.h"
+#include "proxy/plane/head.h"
+#include "proxy/plane/refusal.h"
+#include "proxy/plane/session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static enum turn bad_response(struct session *s)
+{
+    if (s->pair.stage == PAIR_STAGE_ANSWERED)
+        return turn_abort(s, REASON_BAD_RESPONSE);
+    return refusal_begin(s, REASON_BAD_RESPONSE, 0);
+}
+
+/* From here on the session carries bytes: what the client sent ahead goes first. */
+static enum turn begin_tunnel(struct session *s)
+{
+    struct exchange *x = s->exchange;
+    exchange_report(s);
+    exchange_forget_head(x);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        s->relays[half].limit_bytes = RELAY_UNLIMITED;
+    if (turn_stage(s, PAIR_STAGE_BYTES) == TURN_ENDED)
+        return TURN_ENDED;
+    if (!x->ahead)
+        return TURN_AGAIN;
+    relay_adopt(&s->relays[HALF_REQUEST], x->ahead, x->ahead_offset, x->ahead_size);
+    x->ahead = NULL;
+    return turn_after(session_step_half(s, PAIR_EVENT_HELD, HALF_REQUEST));
+}
+
+/* The client's connection goes on if everybody knows where the response ends, and nothing is against it. */
+static bool goes_on(const struct session *s, const struct message *response)
+{
+    return s->exchange->keep_client && response->framing != MESSAGE_UNTIL_CLOSE &&
+           exchange_request_is_whole(s) && !s->pair.draining && s->pair.phase == PAIR_OPEN;
+}
+
+/* Writes the head, and with it those bytes behind it that belong to the response: *used of them. */
+static enum turn write_response(struct session *s, const struct message *response, bool tunnel, char *bytes,
+                                size_t size, size_t *used)
+{
+    struct exchange *x = s->exchange;
+    struct http *http = &x->http[HALF_RESPONSE];
+    enum head_connection connection = x->keep_client ? HEAD_KEEP : HEAD_CLOSE;
+    uint64_t moved = 0;
+    size_t space = http->head_size + HEAD_ADDED_MAX;
+    char *head = malloc(space);
+    if (!head)
+        return turn_abort(s, REASON_NO_MEMORY);
+    size_t head_size =
+        head_write_response(head, space, response, x->asked.minor, s->frontend->conf->http.via, connection);
+    assert(head_size > 0);
+    *used = tunnel ? size : 0;
+    int status = tunnel ? HTTP_DONE : http_follow(http, bytes, size, used);
+    struct iovec parts[] = {{.iov_base = head, .iov_len = head_size}, {.iov_base = bytes, .iov_len = *used}};
+    enum relay_event event =
+        relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, 2, &moved);
+    free(head);
+    if (moved > 0)
+        pair_progress(&s->pair, HALF_RESPONSE, moved, worker_now_ms(s->worker));
+    enum turn turn = turn_written(s, HALF_RESPONSE, event);
+    return status < 0 && turn == TURN_AGAIN && exchange_follows(s) ? bad_response(s) : turn;
+}
+
+/* 1xx: goes on at once, and another head follows. HTTP/1.0 does not know it. */
+static enum turn pass_interim(struct session *s, const struct message *response)
+{
+    struct http *http = &s->exchange->http[HALF_RESPONSE];
+    size_t used;
+    enum turn turn =
+        s->exchange->asked.minor > 0 ? write_response(s, response, false, NULL, 0, &used) : TURN_AGAIN;
+    if (turn != TURN_ENDED)
+        http_begin(http, HTTP_RESPONSE);
+    return turn;
+}
+
+static enum turn begin_response(struct session *s, char *bytes, size_t size, size_t *used)
+{
+    struct exchange *x = s->exchange;
+    struct http *http = &x->http[HALF_RESPONSE];
+    struct message_limits limits = exchange_limits(s);
+    struct message response;
+    *used = 0;
+    if (http_parse_response(http, &response, &limits, &x->asked))
+        return bad_response(s);
+    bool tunnel = response.status == 101 || (x->asked.connect && response.status / 100 == 2);
+    if (response.status < 200 && !tunnel)
+        return pass_interim(s, &response);
+    x->status = response.status;
+    x->keep_backend = response.keep_alive;
+    x->keep_client = goes_on(s, &response);
+    if (turn_stage(s, PAIR_STAGE_ANSWERED) == TURN_ENDED)
+        return TURN_ENDED;
+    enum turn turn = write_response(s, &response, tunnel, bytes, size, used);
+    if (turn == TURN_ENDED || !exchange_follows(s))
+        return turn;
+    http_release_head(http);
+    exchange_forget_head(x);
+    if (*used < size)
+        x->keep_backend = false; /* more than was asked for */
+    return tunnel ? begin_tunnel(s) : turn;
+}
+
+static enum turn read_response_head(struct session *s)
+{
+    struct http *http = &s->exchange->http[HALF_RESPONSE];
+    struct message_limits limits = exchange_limits(s);
+    char *bytes = s->worker->tools.scratch;
+    size_t size, used;
+    enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), bytes, RELAY_SCRATCH, &size);
+    if (event != RELAY_MORE)
+        return turn_relay(s, HALF_RESPONSE, event);
+    while (size > 0) {
+        int status = http_collect(http, &limits, bytes, size, &used);
+        bytes += used;
+        size -= used;
+        if (status == HTTP_MORE)
+            return TURN_AGAIN;
+        enum turn turn = status < 0 ? bad_response(s) : begin_response(s, bytes, size, &used);
+        /* Behind an interim response there may be the next head. */
+        if (turn == TURN_ENDED || !exchange_follows(s) || http->state != HTTP_IN_HEAD)
+            return turn;
+    }
+    return TURN_AGAIN;
+}
+
+static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
+{
+    struct relay_leg *sink = session_leg(s, LEG_CLIENT);
+    char *scratch = s->worker->tools.scratch;
+    size_t size, used;
+    uint64_t moved = 0;
+    if (!sink->writable || sink->broken)
+        return sink->broken ? turn_after(session_step_gone(s, LEG_CLIENT)) : TURN_BLOCKED;
+    if (*budget == 0)
+        return turn_relay(s, HALF_RESPONSE, RELAY_MORE);
+    enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), scratch, RELAY_SCRATCH, &size);
+    if (event != RELAY_MORE)
+        return turn_relay(s, HALF_RESPONSE, event);
+    if (http_follow(&s->exchange->http[HALF_RESPONSE], scratch, size, &used) < 0)
+        return bad_response(s);
+    if (used < size)
+        s->exchange->keep_backend = false;
+    struct iovec part = {.iov_base = scratch, .iov_len = used};
+    event = relay_write(&s->relays[HALF_RESPONSE], sink, &part, 1, &moved);
+    turn_progress(s, HALF_RESPONSE, moved, budget);
+    return turn_written(s, HALF_RESPONSE, event);
+}
+
+/* The last byte of the response has been taken: the session ends here, or waits for the next request. */
+static enum turn response_went(struct session *s)
+{
+    struct exchange *x = s->exchange;
+    exchange_report(s);
+    x->status = 0;
+    if (!x->keep_client || s->pair.draining || s->pair.phase == PAIR_ENDING)
+        return turn_complete(s);
+    x->fresh = false;
+    http_begin(&x->http[HALF_REQUEST], HTTP_REQUEST);
+    http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        relay_free(&s->relays[half], &s->worker->tools);
+    enum turn turn = turn_stage(s, PAIR_STAGE_BETWEEN);
+    return turn == TURN_ENDED || x->keep_backend ? turn : attachment_part(s);
+}
+
+static enum turn pass_response(struct session *s, uint64_t *budget)
+{
+    const struct http *http = &s->exchange->http[HALF_RESPONSE];
+    if (!exchange_has_backend(s))
+        return TURN_BLOCKED;
+    if (relay_holds(&s->relays[HALF_RESPONSE]))
+        return turn_unseen(s, HALF_RESPONSE, budget);
+    switch ((enum http_state)http->state) {
+    case HTTP_IN_HEAD:
+        return read_response_head(s);
+    case HTTP_COMPLETE:
+        return response_went(s);
+    case HTTP_IN_BODY:
+        break;
+    }
+    return http->framing == MESSAGE_CHUNKED ? relay_response_chunks(s, budget)
+                                            : turn_unseen(s, HALF_RESPONSE, budget);
+}
+
+enum turn response_work(struct session *s, uint64_t *budget)
+{
+    switch ((enum pair_stage)s->pair.stage) {
+    case PAIR_STAGE_BETWEEN:
+    case PAIR_STAGE_HEAD:
+        return exchange_has_backend(s) ? attachment_watch(s) : TURN_BLOCKED;
+    case PAIR_STAGE_BODY:
+    case PAIR_STAGE_RESPONSE:
+    case PAIR_STAGE_ANSWERED:
+        return pass_response(s, budget);
+    case PAIR_STAGE_REFUSED:
+        return refusal_work(s, budget);
+    default:
+        return TURN_BLOCKED;
+    }
+}
