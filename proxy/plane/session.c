@@ -565,12 +565,12 @@ void session_drain(struct session *session)
         (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
 }
 
-void session_abort(struct session *session, enum reason reason)
+bool session_abort(struct session *session, enum reason reason)
 {
     if (has_ended(session))
-        done(session);
-    else
-        (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+        return false;
+    (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+    return true;
 }
 
 void session_free(struct session *session)

@@ -54,8 +54,8 @@ int session_open(struct worker *worker, struct frontend *frontend, int fd,
  * returns. */
 void session_drain(struct session *session);
 
-/* Ends it at once. */
-void session_abort(struct session *session, enum reason reason);
+/* Ends it at once. False if it had ended before, and only looks whether its backend's socket went away. */
+bool session_abort(struct session *session, enum reason reason);
 
 /* For exchange.h: */
 

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,10 @@
 /* Alarms that ring before sockets get their turn. Ending a session takes some 50 us, for the look whether its
  * peer is gone, and thousands of deadlines may come due in one millisecond. */
 enum { ALARMS_PER_TURN = 64 };
+
+/* Sessions that are aborted in one turn, and how long they wait in all for a log that takes no lines: its
+ * ring holds those of about a thousand. */
+enum { ABORTS_PER_TURN = 64, ABORTS_WAIT_MS = 1000 };
 
 /* ---- put-off work and alarms ---- */
 
@@ -144,25 +149,56 @@ static void close_handles(struct worker *worker)
         backend_close(&worker->backends[i]);
 }
 
+static bool may_abort(const struct worker *worker, int count)
+{
+    bool waited = worker_now_ms(worker) - worker->aborting_ms > ABORTS_WAIT_MS;
+    return count < ABORTS_PER_TURN && (waited || log_has_room(worker->log));
+}
+
+static void abort_some(struct alarm *alarm)
+{
+    struct worker *worker = (struct worker *)((char *)alarm - offsetof(struct worker, aborting));
+    struct session *session, *next;
+    int count = 0;
+    DL_FOREACH_SAFE(worker->sessions, session, next)
+    {
+        if (!may_abort(worker, count)) {
+            worker_set_alarm(worker, alarm, worker_now_ms(worker) + 1);
+            return;
+        }
+        count += session_abort(session, REASON_SHUTDOWN);
+    }
+}
+
+static void drain_all(struct worker *worker)
+{
+    struct session *session, *next;
+    DL_FOREACH_SAFE(worker->sessions, session, next)
+    {
+        session_drain(session);
+    }
+}
+
+static void abort_all(struct worker *worker)
+{
+    struct parting *parting, *next;
+    DL_FOREACH_SAFE(worker->partings, parting, next)
+    {
+        parting_abort(parting);
+    }
+    worker->aborting_ms = worker_now_ms(worker);
+    abort_some(&worker->aborting);
+}
+
 static void enter_mode(struct worker *worker, enum worker_mode mode)
 {
     worker->entered = mode;
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i], mode == WORKER_DRAINING);
-    struct session *session, *next;
-    DL_FOREACH_SAFE(worker->sessions, session, next)
-    {
-        if (mode == WORKER_DRAINING)
-            session_drain(session);
-        else
-            session_abort(session, REASON_SHUTDOWN);
-    }
-    struct parting *parting, *other;
-    DL_FOREACH_SAFE(worker->partings, parting, other)
-    {
-        if (mode == WORKER_ABORTING)
-            parting_abort(parting);
-    }
+    if (mode == WORKER_DRAINING)
+        drain_all(worker);
+    else
+        abort_all(worker);
 }
 
 static void on_wake(uv_async_t *handle)
@@ -267,6 +303,7 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     worker->index = index;
     worker->next_id = index + 1;
     worker->timer_due_ms = UINT64_MAX;
+    worker->aborting.ring = abort_some;
     int error = init_loop(worker);
     if (error)
         return error;

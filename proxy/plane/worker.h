@@ -62,6 +62,8 @@ struct worker {
     struct wheel wheel;
     struct relay_tools tools;
     struct task *tasks;       /* put off to the next turn */
+    struct alarm aborting;    /* sessions are still to be aborted */
+    uint64_t aborting_ms;     /* since then */
     struct session *sessions; /* all that are not done */
     struct session *done;     /* to be freed by settle() */
     bool places;              /* a session has ended in this turn */

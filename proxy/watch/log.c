@@ -220,6 +220,12 @@ enum conf_log_format log_format(const struct log_ring *ring)
     return ring->log->format;
 }
 
+bool log_has_room(const struct log_ring *ring)
+{
+    size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    return head - atomic_load_explicit(&ring->tail, memory_order_relaxed) <= RING_SIZE / 2;
+}
+
 void log_line(struct log_ring *ring, const struct line *line)
 {
     size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);

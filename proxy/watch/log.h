@@ -32,6 +32,9 @@ enum conf_log_format log_format(const struct log_ring *ring);
 /* Copies a finished line into the ring. The thread of the ring. */
 void log_line(struct log_ring *ring, const struct line *line);
 
+/* Whether the ring has room for a few hundred lines. Who has thousands to say waits for it, a while. */
+bool log_has_room(const struct log_ring *ring);
+
 /* Wakes the writer if lines came since the last call. Once a loop turn, not once a line. */
 void log_flush(struct log_ring *ring);
 

@@ -3,8 +3,9 @@
 import signal
 import threading
 import unittest
+from contextlib import ExitStack
 
-from harness import Leak, Proxy, Server, connect, main, receive_all, receive_exactly, wait_for
+from harness import Leak, Proxy, Server, connect, main, receive_all, receive_exactly, sockets, wait_for
 
 ANSWER = bytes(range(256)) * 4096
 
@@ -95,6 +96,22 @@ class Drain(unittest.TestCase):
                 client.recv(1)
             proxy.wait()
             self.assertEqual(proxy.sessions[0]["reason"], "shutdown")
+
+    def test_a_second_signal_loses_no_line_of_thousands(self):
+        count = 6000
+        with Leak("queued") as leak, Proxy(leak.address, "--workers", "1") as proxy, ExitStack() as clients:
+            ours = set()
+            for _ in range(count):
+                client = clients.enter_context(connect(proxy.address))
+                client.sendall(b"x")
+                ours.add("%s:%d" % client.getsockname())
+            wait_for(lambda: len(sockets("state established", f"dport = :{leak.port}")) == count, "all open")
+            proxy.signal(signal.SIGTERM)
+            wait_for(lambda: refuses(proxy), "it stops accepting")
+            proxy.signal(signal.SIGTERM)
+            proxy.wait()
+            logged = {each["client"] for each in proxy.sessions if each["reason"] == "shutdown"}
+            self.assertEqual(len(ours - logged), 0)
 
 
 if __name__ == "__main__":
