@@ -158,7 +158,7 @@ static void demo_stop(struct demo *demo)
 {
     if (demo->plane) {
         plane_abort(demo->plane);
-        plane_free(demo->plane);
+        (void)plane_free(demo->plane); /* it has no names to look up */
     }
     if (demo->log)
         log_close(demo->log);

@@ -25,6 +25,7 @@ struct program {
     struct leaks *leaks; /* NULL: not watched */
     uv_timer_t look;
     bool draining;
+    bool looking_up; /* a name, for which exit(3) would wait */
 };
 
 static void close_handles(struct program *program)
@@ -125,7 +126,8 @@ static int serve(struct program *program, const struct conf *conf)
         watch_leaks(program, conf);
         uv_run(&program->loop, UV_RUN_DEFAULT);
         leaks_close(program->leaks);
-        plane_free(program->plane); /* joins the workers, so that none of them still sends `stopped` */
+        /* Joins the workers, so that none of them still sends `stopped`. */
+        program->looking_up = !plane_free(program->plane);
         log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
     }
     close_handles(program);
@@ -151,6 +153,8 @@ static int run_with(const struct conf *conf)
         uv_loop_close(&program.loop);
     }
     log_close(program.log);
+    if (program.looking_up)
+        _exit(status);
     return status;
 }
 

@@ -297,6 +297,14 @@ void backend_close(struct backend *backend)
             (void)uv_cancel((uv_req_t *)&backend->servers[i].request);
 }
 
+bool backend_is_resolving(const struct backend *backend)
+{
+    for (size_t i = 0; backend->servers && i < backend->conf->server_count; i++)
+        if (backend->servers[i].resolving)
+            return true;
+    return false;
+}
+
 void backend_free(struct backend *backend)
 {
     if (!backend->servers)

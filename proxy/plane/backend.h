@@ -59,8 +59,10 @@ struct target *backend_pick(struct backend *backend, const union socket_address 
                             const struct target *previous);
 void backend_release(struct target *target);
 
-/* Stops resolving; its handles close in the next turns of the loop. */
+/* Stops resolving; its handles close in the next turns of the loop. A look-up that runs can't be stopped:
+ * backend_is_resolving() stays true until it is over. */
 void backend_close(struct backend *backend);
+bool backend_is_resolving(const struct backend *backend);
 
 /* After the loop has closed. */
 void backend_free(struct backend *backend);

@@ -155,7 +155,7 @@ static int start_workers(struct plane *plane)
         error = worker_start(worker);
         if (error) {
             atomic_fetch_sub(&plane->running, 1);
-            worker_free(worker);
+            (void)worker_free(worker);
             return error;
         }
         plane->started++;
@@ -186,7 +186,7 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     }
     if (error) {
         plane_abort(plane);
-        plane_free(plane);
+        (void)plane_free(plane);
         return error;
     }
     *out = plane;
@@ -235,12 +235,15 @@ void plane_worker_stopped(struct plane *plane)
         uv_async_send(plane->stopped);
 }
 
-void plane_free(struct plane *plane)
+bool plane_free(struct plane *plane)
 {
+    bool all = true;
     for (unsigned w = 0; w < plane->started; w++) {
         uv_thread_join(&plane->workers[w].thread);
-        worker_free(&plane->workers[w]);
+        all = worker_free(&plane->workers[w]) && all;
     }
+    if (!all)
+        return false;
     for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
         if (plane->listen_fds[i] >= 0)
             close(plane->listen_fds[i]);
@@ -249,6 +252,7 @@ void plane_free(struct plane *plane)
     free(plane->frontends);
     free(plane->workers);
     free(plane);
+    return true;
 }
 
 /* ---- what it knows ---- */

@@ -38,8 +38,10 @@ bool plane_running(const struct plane *plane);
 /* The counters of one worker, NULL behind the last. */
 const struct counters *plane_counters(const struct plane *plane, unsigned worker);
 
-/* Waits for the workers and frees everything. After plane_drain() or plane_abort(). */
-void plane_free(struct plane *plane);
+/* Waits for the workers and frees everything. After plane_drain() or plane_abort(). False: all are at their
+ * end but for the look-up of a name, which nothing can stop: its memory stays, and only _exit(2) does not
+ * wait for it. */
+bool plane_free(struct plane *plane);
 
 /* For workers. */
 

@@ -190,6 +190,14 @@ static void abort_all(struct worker *worker)
     abort_some(&worker->aborting);
 }
 
+static bool is_resolving(const struct worker *worker)
+{
+    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
+        if (backend_is_resolving(&worker->backends[i]))
+            return true;
+    return false;
+}
+
 static void enter_mode(struct worker *worker, enum worker_mode mode)
 {
     worker->entered = mode;
@@ -223,6 +231,8 @@ static void settle(void *context)
     if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->partings &&
         !uv_is_closing((uv_handle_t *)&worker->timer)) {
         close_handles(worker);
+        if (is_resolving(worker))
+            uv_stop(&worker->loop);
         return;
     }
     if (!uv_is_closing((uv_handle_t *)&worker->timer))
@@ -243,6 +253,8 @@ static void thread_main(void *context)
     struct worker *worker = context;
     settle(worker); /* what worker_init() logged and set */
     uv_run(&worker->loop, UV_RUN_DEFAULT);
+    if (is_resolving(worker))
+        uv_run(&worker->loop, UV_RUN_NOWAIT); /* what was closed and cancelled */
     free_done(worker);
     plane_worker_stopped(worker->plane);
 }
@@ -316,7 +328,7 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
         error = init_backends(worker);
     if (error) {
         worker->listener_count = 0; /* the descriptors stay the caller's */
-        worker_free(worker);
+        (void)worker_free(worker);  /* it waits for a look-up: the thread has not run */
     }
     return error;
 }
@@ -332,8 +344,10 @@ void worker_set_mode(struct worker *worker, enum worker_mode mode)
     uv_async_send(&worker->wake);
 }
 
-void worker_free(struct worker *worker)
+bool worker_free(struct worker *worker)
 {
+    if (uv_is_closing((uv_handle_t *)&worker->timer) && is_resolving(worker))
+        return false;
     if (!uv_is_closing((uv_handle_t *)&worker->timer)) { /* its thread never ran */
         close_handles(worker);
         uv_run(&worker->loop, UV_RUN_DEFAULT);
@@ -350,4 +364,5 @@ void worker_free(struct worker *worker)
     free(worker->tools.scratch);
     free(worker->listeners);
     free(worker->backends);
+    return true;
 }

@@ -91,8 +91,11 @@ int worker_start(struct worker *worker);
 /* Changes the mode; any thread. */
 void worker_set_mode(struct worker *worker, enum worker_mode mode);
 
-/* Frees what is left after the thread was joined, or was never started. */
-void worker_free(struct worker *worker);
+/* Frees what is left after the thread was joined, or was never started. False: a name is still being looked
+ * up for it, which nothing can stop and may take half a minute. Then its memory must stay, and the process
+ * can't end by exit(3): that would wait for libuv's thread (uv_cancel() and uv_library_shutdown() in its
+ * documentation). */
+bool worker_free(struct worker *worker);
 
 /* The rest is for the worker's own thread. */
 

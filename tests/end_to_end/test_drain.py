@@ -1,7 +1,11 @@
 """SIGTERM and SIGINT: stop accepting, let what is under way finish, bounded; a second one ends at once."""
 
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 import unittest
 from contextlib import ExitStack
 
@@ -112,6 +116,28 @@ class Drain(unittest.TestCase):
             proxy.wait()
             logged = {each["client"] for each in proxy.sessions if each["reason"] == "shutdown"}
             self.assertEqual(len(ours - logged), 0)
+
+    def test_does_not_wait_for_a_name_server(self):
+        """The resolver asks one that never answers and waits for half a minute; nothing can stop it."""
+        with tempfile.NamedTemporaryFile("w") as resolver, tempfile.NamedTemporaryFile("w") as switch:
+            resolver.write("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+            switch.write("hosts: dns\n")
+            resolver.flush()
+            switch.flush()
+            setup = (f"ip link set lo up && mount --bind {resolver.name} /etc/resolv.conf && "
+                     f"mount --bind {switch.name} /etc/nsswitch.conf && exec \"$@\"")
+            inside = ["unshare", "--net", "--mount", "sh", "-c", setup, "sh"]
+            if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+                self.skipTest("files can't be mounted over others here")
+            silent = ("import os, socket, sys; port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                      "port.bind(('127.0.0.1', 53)); port.set_inheritable(True); "
+                      "os.execv(sys.argv[1], sys.argv[1:])")
+            with Proxy("service.test:80", before=[*inside, sys.executable, "-c", silent]) as proxy:
+                began = time.monotonic()
+                proxy.signal(signal.SIGTERM)
+                self.assertEqual(proxy.wait(), 0)
+                self.assertLess(time.monotonic() - began, 20)
+                self.assertIn("msg=stopped", proxy.lines[-1])
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ static bool start_with(enum fault_site site, int error, unsigned first)
     if (!failed) {
         proxy_relay_one(proxy);
         plane_abort(proxy->plane);
-        plane_free(proxy->plane);
+        assert_true(plane_free(proxy->plane));
     } else {
         /* An option that could not be set may make the next step fail instead. */
         assert_true(failed == -error || site == FAULT_SETSOCKOPT);
