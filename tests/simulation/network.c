@@ -11,13 +11,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* Streams repeat a table of a prime length, so that no buffer size hides a shift; a stream begins in it where
- * its salt says. */
-enum { PERIOD = 65521, FIRST_FD = 1000, FIRST_PIPE_FD = 1 << 20, PIPES = 64 };
+enum { FIRST_FD = 1000, FIRST_PIPE_FD = 1 << 20, PIPES = 64 };
 
 struct network network;
-
-static unsigned char table[3 * PERIOD];
 
 /* What is in a pipe: bytes of one stream. */
 static struct {
@@ -29,12 +25,15 @@ static struct {
 /* The real ones; the linker gives us those that the proxy calls. */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
 void __real_free(void *memory);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
 void __wrap_free(void *memory);
 ssize_t __wrap_recv(int fd, void *buffer, size_t size, int flags);
 ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t __wrap_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags);
 int __wrap_close(int fd);
 int __wrap_pipe2(int fds[2], int flags);
@@ -60,25 +59,19 @@ bool one_in(uint64_t n)
     return random_below(n) == 0;
 }
 
-/* ---- streams ---- */
+/* ---- memory of the simulation's own ---- */
 
-static const unsigned char *stream_at(uint64_t salt, uint64_t offset)
+void *network_memory(void *memory, size_t size)
 {
-    return &table[(salt + offset) % PERIOD];
+    void *grown = __real_realloc(memory, size);
+    if (!grown)
+        broken(0, "the simulation has no memory");
+    return grown;
 }
 
-static uint64_t salt_of(size_t session, enum half half)
+void network_free(void *memory)
 {
-    return (session * (size_t)HALF_COUNT + half) * UINT64_C(7919) % PERIOD;
-}
-
-static void make_table(void)
-{
-    uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
-    for (size_t i = 0; i < PERIOD; i++) {
-        state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        table[i] = table[i + PERIOD] = table[i + PERIOD + PERIOD] = (unsigned char)(state >> 56);
-    }
+    __real_free(memory);
 }
 
 /* ---- edges ---- */
@@ -145,7 +138,8 @@ static void after(struct event *event, uint64_t delay_ms)
 
 static void stop(struct connection *c)
 {
-    struct event *all[] = {&c->decide, &c->pump, &c->arrive, &c->write, &c->read, &c->fault, &c->probe};
+    struct event *all[] = {&c->decide, &c->pump,  &c->arrive, &c->write,
+                           &c->read,   &c->fault, &c->probe,  &c->ring};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         wheel_remove(&network.wheel, &all[i]->entry);
 }
@@ -172,7 +166,7 @@ static void peer_writes(struct connection *c, uint64_t bytes)
     after(&c->arrive, c->peer.delay_ms);
 }
 
-static void peer_sends_fin(struct connection *c)
+void network_fin(struct connection *c)
 {
     if (c->fin_written)
         return;
@@ -181,15 +175,17 @@ static void peer_sends_fin(struct connection *c)
 }
 
 /* close() by the peer's application; unread bytes make it RST. */
-static void peer_closes(struct connection *c)
+void network_close(struct connection *c)
 {
+    if (c->closed || c->dead)
+        return;
     c->closed = true;
     wheel_remove(&network.wheel, &c->write.entry);
     wheel_remove(&network.wheel, &c->read.entry);
     if (c->acked_bytes > c->consumed_bytes)
         reset_by_peer(c);
     else
-        peer_sends_fin(c);
+        network_fin(c);
 }
 
 static void on_write(struct connection *c)
@@ -211,7 +207,9 @@ static void on_write(struct connection *c)
         c->peer.send_bytes++;
         after(&c->write, c->peer.trickle_ms);
     } else if (c->peer.fin_when_sent) {
-        peer_sends_fin(c);
+        network_fin(c);
+    } else if (c->application->sent) {
+        c->application->sent(c);
     }
 }
 
@@ -230,7 +228,7 @@ static void on_eof(struct connection *c)
     if (c->written_bytes < c->peer.send_bytes && c->writing && c->peer.trickle_bytes == 0)
         c->peer.fin_when_sent = true;
     else
-        peer_sends_fin(c);
+        network_fin(c);
 }
 
 static void on_read(struct connection *c)
@@ -242,8 +240,12 @@ static void on_read(struct connection *c)
     c->consumed_bytes += n;
     if (n > 0 && c->sent_bytes > c->acked_bytes)
         after(&c->pump, c->peer.delay_ms);
+    if (n > 0 && c->application->reads)
+        c->application->reads(c);
+    if (c->closed || c->dead || c->vanished)
+        return;
     if (c->consumed_bytes >= c->peer.close_after) {
-        peer_closes(c);
+        network_close(c);
         return;
     }
     start_writing(c);
@@ -319,16 +321,41 @@ static void on_given_up(struct connection *c)
         die(c, -ETIMEDOUT);
 }
 
-static void on_fault(struct connection *c)
+void network_reset(struct connection *c)
 {
-    if (c->peer.reset_at_ms <= network.now_ms) {
+    if (!c->dead)
         reset_by_peer(c);
-        return;
-    }
+}
+
+void network_vanish(struct connection *c)
+{
     c->vanished = true;
     stop(c);
     c->fault.fire = on_given_up;
     after(&c->fault, 10000 + random_below(900000));
+}
+
+static void on_fault(struct connection *c)
+{
+    if (c->peer.reset_at_ms <= network.now_ms)
+        reset_by_peer(c);
+    else
+        network_vanish(c);
+}
+
+void network_write(struct connection *c, uint64_t delay_ms)
+{
+    after(&c->write, delay_ms);
+}
+
+void network_ring(struct connection *c, uint64_t delay_ms)
+{
+    after(&c->ring, delay_ms);
+}
+
+static void on_ring(struct connection *c)
+{
+    c->application->rings(c);
 }
 
 static void on_connected(struct connection *c)
@@ -343,25 +370,17 @@ static void on_refused(struct connection *c)
     die(c, -ECONNREFUSED);
 }
 
-static int add_connection(size_t session, enum leg leg, const struct behaviour *peer)
+static int add_connection(size_t session, enum leg leg, const struct behaviour *peer,
+                          const struct application *application)
 {
     if (network.connection_count == network.connection_capacity) {
-        size_t capacity = network.connection_capacity ? 2 * network.connection_capacity : 256;
-        struct connection **grown = __real_calloc(capacity, sizeof(void *));
-        if (!grown)
-            broken(session, "the simulation has no memory");
-        if (network.connection_count > 0)
-            memcpy(grown, network.connections, network.connection_count * sizeof(void *));
-        __real_free(network.connections);
-        network.connections = grown;
-        network.connection_capacity = capacity;
+        network.connection_capacity = network.connection_capacity ? 2 * network.connection_capacity : 256;
+        network.connections =
+            network_memory(network.connections, network.connection_capacity * sizeof(void *));
     }
-    struct connection *c = __real_calloc(1, sizeof *c);
-    if (!c)
-        broken(session, "the simulation has no memory");
-    *c = (struct connection){.session = session, .leg = leg, .open = true, .peer = *peer};
-    c->salt_in = salt_of(session, half_from(leg));
-    c->salt_out = salt_of(session, half_to(leg));
+    struct connection *c = network_memory(NULL, sizeof *c);
+    *c = (struct connection){
+        .session = session, .leg = leg, .open = true, .peer = *peer, .application = application};
     c->send_buffer = 4096u << random_below(7);
     c->receive_buffer = 4096u << random_below(7);
     c->decide = (struct event){.connection = c};
@@ -371,6 +390,7 @@ static int add_connection(size_t session, enum leg leg, const struct behaviour *
     c->read = (struct event){.connection = c, .fire = on_read};
     c->fault = (struct event){.connection = c, .fire = on_fault};
     c->probe = (struct event){.connection = c, .fire = on_probe};
+    c->ring = (struct event){.connection = c, .fire = on_ring};
     network.connections[network.connection_count] = c;
     return FIRST_FD + (int)network.connection_count++;
 }
@@ -384,9 +404,9 @@ static void plan_fault(struct connection *c)
     after(&c->fault, at_ms);
 }
 
-int network_accept(size_t session, const struct behaviour *peer)
+int network_accept(size_t session, const struct behaviour *peer, const struct application *application)
 {
-    int fd = add_connection(session, LEG_CLIENT, peer);
+    int fd = add_connection(session, LEG_CLIENT, peer, application);
     struct connection *c = network_connection(fd);
     c->connected = true;
     start_writing(c);
@@ -399,14 +419,15 @@ static bool no_descriptors(void)
     return network.now_ms >= network.no_descriptors_from_ms && network.now_ms < network.no_descriptors_to_ms;
 }
 
-int network_connect(size_t session, const struct behaviour *peer, enum outcome outcome)
+int network_connect(size_t session, const struct behaviour *peer, const struct application *application,
+                    enum outcome outcome)
 {
     static const int failures[] = {-EADDRNOTAVAIL, -ECONNREFUSED, -ENETUNREACH, -ENOMEM};
     if (no_descriptors())
         return -EMFILE;
     if (outcome == OUTCOME_FAILS)
         return failures[random_below(sizeof failures / sizeof failures[0])];
-    int fd = add_connection(session, LEG_BACKEND, peer);
+    int fd = add_connection(session, LEG_BACKEND, peer, application);
     struct connection *c = network_connection(fd);
     c->decide.fire = outcome == OUTCOME_CONNECTED ? on_connected : on_refused;
     if (outcome != OUTCOME_SILENT)
@@ -428,8 +449,6 @@ struct connection *network_connection(int fd)
 
 void network_begin(uint64_t seed, uint64_t now_ms)
 {
-    if (table[1] == 0 && table[2] == 0)
-        make_table();
     memset(&network, 0, sizeof network);
     network.random = seed * UINT64_C(0x9e3779b97f4a7c15) + 0x2545f4914f6cdd1d;
     network.now_ms = now_ms;
@@ -445,6 +464,8 @@ void network_end(void)
     for (size_t i = 0; i < network.connection_count; i++) {
         if (network.connections[i]->open)
             broken(network.connections[i]->session, "no descriptor outlives its session");
+        if (network.connections[i]->application->forget)
+            network.connections[i]->application->forget(network.connections[i]);
         __real_free(network.connections[i]);
     }
     __real_free(network.connections);
@@ -483,7 +504,7 @@ static ssize_t fails(int error)
 }
 
 /* What a read gets: bytes before anything else, then the error once, then EOF. */
-static ssize_t readable(struct connection *c, size_t size)
+static ssize_t readable(struct connection *c, size_t size, bool peek)
 {
     uint64_t waiting = c->arrived_bytes - c->read_bytes;
     if (one_in(512))
@@ -497,7 +518,7 @@ static ssize_t readable(struct connection *c, size_t size)
     }
     if (c->dead)
         return 0;
-    c->fin_read = c->fin_read || c->fin_arrived;
+    c->fin_read = c->fin_read || (c->fin_arrived && !peek);
     return c->fin_arrived ? 0 : fails(EAGAIN);
 }
 
@@ -511,12 +532,12 @@ static void was_read(struct connection *c, size_t bytes)
 ssize_t __wrap_recv(int fd, void *buffer, size_t size, int flags)
 {
     struct connection *c = network_connection(fd);
-    ssize_t n = readable(c, size);
-    (void)flags;
+    ssize_t n = readable(c, size < NETWORK_PIECE ? size : NETWORK_PIECE, flags & MSG_PEEK);
     if (n <= 0)
         return n;
-    memcpy(buffer, stream_at(c->salt_in, c->read_bytes), (size_t)n);
-    was_read(c, (size_t)n);
+    memcpy(buffer, c->application->wrote(c, c->read_bytes), (size_t)n);
+    if (!(flags & MSG_PEEK))
+        was_read(c, (size_t)n);
     return n;
 }
 
@@ -539,32 +560,46 @@ static ssize_t writable(struct connection *c, size_t size)
     return room > 0 ? (ssize_t)(room < size ? room : size) : fails(EAGAIN);
 }
 
-static void was_written(struct connection *c, size_t bytes)
+/* The peer is shown the bytes; then they count as sent. */
+static void was_written(struct connection *c, const void *bytes, size_t size)
 {
-    c->sent_bytes += bytes;
+    c->application->takes(c, bytes, size);
+    c->sent_bytes += size;
     c->last_take_ms = network.now_ms;
     if (!c->vanished)
         after(&c->pump, c->peer.delay_ms);
 }
 
-ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags)
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct connection *c = network_connection(fd);
-    ssize_t n = writable(c, size);
+    size_t size = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++)
+        size += message->msg_iov[i].iov_len;
     if (!(flags & MSG_NOSIGNAL))
         broken(c->session, "every write is without SIGPIPE");
-    if (n <= 0)
-        return n;
-    if (memcmp(buffer, stream_at(c->salt_out, c->sent_bytes), (size_t)n) != 0)
-        broken(c->session, "every byte arrives once, in its place and in its session");
-    was_written(c, (size_t)n);
+    ssize_t n = writable(c, size);
+    size_t left = n > 0 ? (size_t)n : 0;
+    for (size_t i = 0; left > 0; i++) {
+        const struct iovec *part = &message->msg_iov[i];
+        size_t taken = part->iov_len < left ? part->iov_len : left;
+        if (taken > 0)
+            was_written(c, part->iov_base, taken);
+        left -= taken;
+    }
     return n;
+}
+
+ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)buffer, .iov_len = size};
+    return __wrap_sendmsg(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1}, flags);
 }
 
 static ssize_t splice_in(struct connection *c, int pipe_fd, size_t size)
 {
     size_t index = (size_t)(pipe_fd - FIRST_PIPE_FD) / 2;
-    ssize_t n = readable(c, size);
+    ssize_t n = readable(c, size, false);
     if (n <= 0)
         return n;
     if (one_in(4))
@@ -582,12 +617,16 @@ static ssize_t splice_out(struct connection *c, int pipe_fd, size_t size)
     ssize_t n = writable(c, size);
     if (n <= 0)
         return n;
-    if ((uint64_t)n > pipes[index].bytes || pipes[index].from->salt_in != c->salt_out ||
-        pipes[index].offset != c->sent_bytes)
-        broken(c->session, "every spliced byte arrives once, in its place and in its session");
-    pipes[index].offset += (uint64_t)n;
-    pipes[index].bytes -= (uint64_t)n;
-    was_written(c, (size_t)n);
+    if ((uint64_t)n > pipes[index].bytes)
+        n = (ssize_t)pipes[index].bytes;
+    const struct connection *from = pipes[index].from;
+    for (size_t left = (size_t)n; left > 0;) {
+        size_t piece = left < NETWORK_PIECE ? left : NETWORK_PIECE;
+        was_written(c, from->application->wrote(from, pipes[index].offset), piece);
+        pipes[index].offset += piece;
+        pipes[index].bytes -= piece;
+        left -= piece;
+    }
     return n;
 }
 
@@ -634,10 +673,14 @@ int __wrap_close(int fd)
         return 0;
     }
     struct connection *c = network_connection(fd);
-    if (c->arrived_bytes > c->read_bytes && !c->dead)
-        c->reset = true; /* net/ipv4/tcp.c, __tcp_close(): unread bytes make it RST */
-    else if (!c->fin_sent && !c->dead && c->connected)
+    if (c->source)
+        broken(c->session, "no socket is closed that the poller watches");
+    if (c->arrived_bytes > c->read_bytes && !c->dead) { /* net/ipv4/tcp.c, __tcp_close() */
+        c->reset = true;
+        saw_reset(c);
+    } else if (!c->fin_sent && !c->dead && c->connected) {
         socket_fin(fd);
+    }
     c->open = false;
     stop(c);
     return 0;
@@ -657,6 +700,14 @@ void *__wrap_calloc(size_t count, size_t size)
         return NULL;
     network.allocations++;
     return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    if (network.allocations_per_failure && one_in(network.allocations_per_failure))
+        return NULL;
+    network.allocations += memory == NULL;
+    return __real_realloc(memory, size);
 }
 
 void __wrap_free(void *memory)
@@ -693,7 +744,11 @@ void socket_fin(int fd)
 void socket_abort(int fd)
 {
     struct connection *c = network_connection(fd);
+    if (c->source)
+        broken(c->session, "no socket is closed that the poller watches");
     c->reset = !c->dead;
+    if (c->reset)
+        saw_reset(c);
     c->open = false;
     stop(c);
 }

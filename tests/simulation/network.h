@@ -4,9 +4,10 @@
 /* A kernel and a network that exist only in this process: what proxy/plane calls for sockets, pipes, epoll
  * and memory ends here, and behind each socket is a peer that behaves as it was told.
  *
- * Bytes are not stored: byte n of a stream is known from the stream and n alone. recv() makes them, send()
- * compares them, so a byte that is lost, repeated, swapped or taken from another session does not get past
- * the next write. Time passes only from event to event and is the same for all; nothing here is random but
+ * What a peer says and what it makes of what it is told is its application's: one that talks in streams
+ * (stream.h), or in messages (web.h). Both know what has to come, byte by byte, and are shown each byte when
+ * the proxy writes it, so that one that is lost, repeated, swapped or taken from another session does not get
+ * past that write. Time passes only from event to event and is the same for all; nothing here is random but
  * what random_below() says, so a seed replays exactly. One thread. */
 
 #include "proxy/plane/poller.h"
@@ -42,6 +43,21 @@ struct behaviour {
 
 struct connection;
 
+/* What the peers of one kind do. All but the first two may be NULL. */
+struct application {
+    /* Where the bytes are that it wrote from `offset` on: at least NETWORK_PIECE of them, or the last. */
+    const unsigned char *(*wrote)(const struct connection *c, uint64_t offset);
+    /* The proxy wrote these to it: they are checked, nothing is done about them yet. */
+    void (*takes)(struct connection *c, const unsigned char *bytes, size_t size);
+    void (*reads)(struct connection *c);  /* consumed_bytes has grown */
+    void (*sent)(struct connection *c);   /* peer.send_bytes have been written */
+    void (*rings)(struct connection *c);  /* network_ring()'s time has come */
+    void (*forget)(struct connection *c); /* gives back its state */
+};
+
+/* Longest piece of a stream that is looked at at once. */
+enum { NETWORK_PIECE = 1 << 16 };
+
 struct event {
     struct wheel_entry entry; /* first: the wheel returns it */
     void (*fire)(struct connection *connection);
@@ -54,7 +70,8 @@ struct connection {
     enum leg leg;
     bool open, connected; /* as the proxy has it */
     struct behaviour peer;
-    uint64_t salt_in, salt_out; /* the streams it carries */
+    const struct application *application;
+    void *state; /* its application's */
 
     /* From the peer to the proxy: application, kernel, proxy. */
     uint64_t written_bytes, arrived_bytes, read_bytes;
@@ -74,7 +91,7 @@ struct connection {
     struct poller_source *source;
     struct connection *next_edge;
     bool has_edge;
-    struct event decide, pump, arrive, write, read, fault, probe;
+    struct event decide, pump, arrive, write, read, fault, probe, ring;
 };
 
 enum outcome { OUTCOME_CONNECTED, OUTCOME_REFUSED, OUTCOME_SILENT, OUTCOME_FAILS, OUTCOME_COUNT };
@@ -94,12 +111,13 @@ struct network {
 
 extern struct network network;
 
-/* Called when the proxy breaks a promise; prints and ends the process. In simulate.c. */
+/* Called when the proxy breaks a promise; prints and ends the process. In host.c. */
 _Noreturn void broken(size_t session, const char *what);
 
-/* Told of what the promises are about. In simulate.c. */
+/* Told of what the promises are about. In simulate.c and simulate_http.c. */
 void saw_progress(struct connection *sink, uint64_t acked_bytes);
 void saw_fin(struct connection *sink);
+void saw_reset(struct connection *c); /* of our making */
 
 void network_begin(uint64_t seed, uint64_t now_ms);
 void network_end(void); /* frees everything; nothing may be open */
@@ -108,12 +126,25 @@ uint64_t random_below(uint64_t bound);
 bool one_in(uint64_t n);
 
 /* A connection whose client has just been accepted; its descriptor. */
-int network_accept(size_t session, const struct behaviour *peer);
+int network_accept(size_t session, const struct behaviour *peer, const struct application *application);
 
 /* A connection that the proxy asks for, and what will come of it; its descriptor or a negative errno. */
-int network_connect(size_t session, const struct behaviour *peer, enum outcome outcome);
+int network_connect(size_t session, const struct behaviour *peer, const struct application *application,
+                    enum outcome outcome);
 
 struct connection *network_connection(int fd);
+
+/* What an application may do: go on writing, half-close, close, send RST, be heard of no more, be rung. */
+void network_write(struct connection *c, uint64_t delay_ms);
+void network_fin(struct connection *c);
+void network_close(struct connection *c);
+void network_reset(struct connection *c);
+void network_vanish(struct connection *c);
+void network_ring(struct connection *c, uint64_t delay_ms);
+
+/* Memory that the proxy's is not counted with; ends the process when there is none. */
+void *network_memory(void *memory, size_t size);
+void network_free(void *memory);
 
 /* The next time at which something happens; NEVER. */
 uint64_t network_next_ms(void);

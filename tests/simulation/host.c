@@ -1,0 +1,529 @@
+#include "tests/simulation/host.h"
+
+#include "proxy/plane/parting.h"
+#include "proxy/plane/peer.h"
+
+#include <argp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <utlist.h>
+
+/* How late the worker itself may be without a stop: a recheck of a delivery (50 ms), of rest (250 ms), a
+ * millisecond's rounding for each. */
+enum { LATE_MS = 320 };
+
+struct host host;
+
+static const struct simulation *simulation;
+static struct conf_backend backend_conf;
+
+_Noreturn void broken(size_t session, const char *what)
+{
+    const struct session *s = simulation->hosted(session)->session;
+    fflush(stdout);
+    fprintf(stderr,
+            "broken: %s\n  session %zu of the batch, at %" PRIu64 " ms, phase %s, stage %s, reason %s\n"
+            "  replay: %s --seed %" PRIu64 " --sessions %zu --verbose\n",
+            what, session, network.now_ms - START_MS, s ? pair_phase_name(s->pair.phase) : "none",
+            s ? pair_stage_name(s->pair.stage) : "none", s ? reason_name(s->pair.reason) : "none",
+            simulation->name, host.seed, host.size);
+    exit(1);
+}
+
+uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t min_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static struct hosted *hosted_of(const struct session *session)
+{
+    return simulation->hosted((size_t)session->id);
+}
+
+size_t host_index(const struct hosted *hosted)
+{
+    for (size_t i = 0; i < BATCH; i++)
+        if (simulation->hosted(i) == hosted)
+            return i;
+    return 0;
+}
+
+const struct deadlines *host_deadlines(const struct hosted *hosted)
+{
+    return &hosted->frontend->conf->deadlines;
+}
+
+void must(const struct hosted *hosted, bool holds, const char *what)
+{
+    if (!holds)
+        broken(host_index(hosted), what);
+}
+
+void must_be_by(const struct hosted *hosted, uint64_t since_ms, uint64_t after_ms, const char *what)
+{
+    uint64_t slack_ms = LATE_MS + host.stopped_ms - hosted->stopped_ms;
+    if (after_ms != DEADLINE_OFF)
+        must(hosted, network.now_ms <= since_ms + after_ms + slack_ms, what);
+}
+
+/* ---- every step of every pair goes through here ---- */
+
+pair_actions __real_pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms);
+pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms);
+
+static void print_step(size_t index, const struct pair *pair, const struct pair_input *input,
+                       pair_actions actions)
+{
+    static const char *const events[PAIR_EVENT_COUNT] = {
+        [PAIR_EVENT_CONNECTED] = "connected",
+        [PAIR_EVENT_REFUSED] = "refused",
+        [PAIR_EVENT_FIN] = "fin",
+        [PAIR_EVENT_HELD] = "held",
+        [PAIR_EVENT_DRAINED] = "drained",
+        [PAIR_EVENT_DISCARDED] = "discarded",
+        [PAIR_EVENT_RESET] = "reset",
+        [PAIR_EVENT_LOST] = "lost",
+        [PAIR_EVENT_CLOSED] = "closed",
+        [PAIR_EVENT_EXPIRED] = "expired",
+        [PAIR_EVENT_DRAIN] = "drain",
+        [PAIR_EVENT_ABORT] = "abort",
+        [PAIR_EVENT_STAGE] = "stage",
+        [PAIR_EVENT_ATTACH] = "attach",
+        [PAIR_EVENT_LEFT] = "left",
+        [PAIR_EVENT_CUT] = "cut",
+        [PAIR_EVENT_REFUSE] = "refuse",
+        [PAIR_EVENT_COMPLETE] = "complete",
+    };
+    printf("%10" PRIu64 " session %2zu %-10s half %d leg %d: %s, %s, %s, actions %02x\n",
+           network.now_ms - START_MS, index, events[input->event], (int)input->half, (int)input->leg,
+           pair_phase_name(pair->phase), pair_stage_name(pair->stage), reason_name(pair->reason),
+           (unsigned)actions);
+}
+
+pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
+{
+    struct session *session = (struct session *)((char *)pair - offsetof(struct session, pair));
+    struct hosted *hosted = hosted_of(session);
+    enum pair_phase phase = (enum pair_phase)pair->phase;
+    simulation->before_step(hosted, pair);
+    if (input->event == PAIR_EVENT_HELD)
+        hosted->held_ms[input->half] = now_ms;
+    pair_actions actions = __real_pair_step(pair, input, now_ms);
+    host.steps++;
+    if (host.verbose)
+        print_step((size_t)session->id, pair, input, actions);
+    pair_check(pair);
+    if (pair->phase != phase &&
+        (pair->phase == PAIR_OPEN || (phase == PAIR_CONNECTING && pair->phase == PAIR_ENDING)))
+        hosted->opened_ms = now_ms;
+    simulation->after_step(hosted, pair, input, phase);
+    if (pair->phase != phase) {
+        hosted->phase_ms = now_ms;
+        hosted->acked_in_phase = 0;
+    }
+    return actions;
+}
+
+/* ---- what a worker is to its sessions ---- */
+
+uint64_t uv_now(const uv_loop_t *loop)
+{
+    (void)loop;
+    return network.now_ms;
+}
+
+void worker_put_off(struct worker *worker, struct task *task)
+{
+    if (task->queued)
+        return;
+    task->queued = true;
+    DL_APPEND(worker->tasks, task);
+}
+
+void worker_forget(struct worker *worker, struct task *task)
+{
+    if (!task->queued)
+        return;
+    task->queued = false;
+    DL_DELETE(worker->tasks, task);
+}
+
+void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms)
+{
+    if (due_ms == UINT64_MAX)
+        return;
+    if (wheel_entry_linked(&alarm->entry)) {
+        if (alarm->entry.due_ms <= due_ms)
+            return;
+        wheel_remove(&worker->wheel, &alarm->entry);
+    }
+    wheel_add(&worker->wheel, &alarm->entry, due_ms);
+}
+
+void worker_clear_alarm(struct worker *worker, struct alarm *alarm)
+{
+    wheel_remove(&worker->wheel, &alarm->entry);
+}
+
+void worker_session_opened(struct worker *worker, struct session *session)
+{
+    session->id = host.opening;
+    simulation->hosted(host.opening)->session = session;
+    DL_APPEND(worker->sessions, session);
+}
+
+void worker_session_ended(struct worker *worker, struct session *session)
+{
+    const struct pair *pair = &session->pair;
+    struct hosted *run = hosted_of(session);
+    simulation->ended(run, session);
+    host.sessions++;
+    host.ended[pair->reason]++;
+    host.bytes += pair->half[HALF_REQUEST].written_bytes + pair->half[HALF_RESPONSE].written_bytes;
+    must(run, pair->reason != REASON_NONE, "an end has a reason");
+    must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
+    must(run, !session->task.queued, "no work outlives its session");
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        must(run, session->legs[leg].relay.fd < 0, "no descriptor outlives its session");
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        must(run, !session->relays[half].held && !session->relays[half].pipe,
+             "no buffer outlives its session");
+    (void)worker;
+}
+
+void worker_session_done(struct worker *worker, struct session *session)
+{
+    struct hosted *run = hosted_of(session);
+    must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
+    DL_DELETE(worker->sessions, session);
+    LL_PREPEND(worker->done, session);
+    run->over = true;
+    host.over++;
+}
+
+size_t backend_targets(const struct backend *backend)
+{
+    (void)backend;
+    return SERVERS_MAX;
+}
+
+struct target *backend_pick(struct backend *backend, const union socket_address *client,
+                            const struct target *previous)
+{
+    const struct session *session =
+        (const struct session *)(const void *)((const char *)client - offsetof(struct session, client));
+    (void)backend;
+    (void)previous;
+    host.connecting = (size_t)session->id;
+    return &host.targets[host.next_target++ % SERVERS_MAX];
+}
+
+void backend_release(struct target *target)
+{
+    (void)target;
+}
+
+int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp)
+{
+    struct hosted *hosted = simulation->hosted(host.connecting);
+    (void)address;
+    (void)tcp;
+    hosted->attempt_ms = network.now_ms;
+    int fd = simulation->connect(host.connecting);
+    hosted->legs[LEG_BACKEND] = fd < 0 ? NULL : network_connection(fd);
+    return fd;
+}
+
+/* What the kernel says of sockets of this host, which all peers are on, or none. */
+enum clearing peer_find(struct netlink *netlink, int fd, struct diag_id *peer)
+{
+    (void)netlink;
+    (void)fd;
+    (void)peer;
+    return random_below(2) ? CLEARING_STILL : CLEARING_REMOTE;
+}
+
+enum clearing peer_look(struct netlink *netlink, const struct diag_id *peer)
+{
+    (void)netlink;
+    (void)peer;
+    return random_below(2) ? CLEARING_GONE : CLEARING_STILL;
+}
+
+enum peer_hold peer_hold(struct netlink *netlink, int fd)
+{
+    (void)netlink;
+    if (one_in(3))
+        return PEER_UNKNOWN;
+    return network_connection(fd)->closed ? PEER_CLOSED : PEER_HOLDS;
+}
+
+const char *clearing_name(enum clearing clearing)
+{
+    return clearing == CLEARING_UNKNOWN ? "unknown" : "none";
+}
+
+/* The session's own log line is among what --verbose prints. */
+bool log_wants(const struct log_ring *ring, enum conf_log_level level)
+{
+    (void)ring;
+    (void)level;
+    return host.verbose;
+}
+
+enum conf_log_format log_format(const struct log_ring *ring)
+{
+    (void)ring;
+    return CONF_LOG_LOGFMT;
+}
+
+void log_line(struct log_ring *ring, const struct line *line)
+{
+    (void)ring;
+    printf("%.*s", (int)line->size, line->text);
+}
+
+const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT])
+{
+    (void)address;
+    text[0] = '\0';
+    return text;
+}
+
+const char *uv_strerror(int error)
+{
+    return strerror(-error);
+}
+
+/* ---- a batch ---- */
+
+static void plan_misfortunes(void)
+{
+    if (one_in(16))
+        host.drain_at_ms = network.now_ms + random_below(START_WITHIN_MS);
+    if (one_in(16)) {
+        network.no_descriptors_from_ms = network.now_ms + random_below(START_WITHIN_MS);
+        network.no_descriptors_to_ms = network.no_descriptors_from_ms + random_below(10000);
+    }
+    if (one_in(16))
+        network.allocations_per_failure = 2 + (uint32_t)random_below(20);
+    if (one_in(8)) {
+        host.stop_at_ms = network.now_ms + random_below(START_WITHIN_MS);
+        host.stop_ms = 1 + random_below(one_in(2) ? 1000 : 100000);
+    }
+}
+
+static void begin_batch(uint64_t seed, size_t size)
+{
+    struct host fresh = {.verbose = host.verbose, .sessions = host.sessions, .steps = host.steps};
+    fresh.bytes = host.bytes;
+    memcpy(fresh.ended, host.ended, sizeof fresh.ended);
+    host = fresh;
+    network_begin(seed, START_MS);
+    host.seed = seed;
+    host.size = size;
+    host.stop_at_ms = host.drain_at_ms = NEVER;
+    plan_misfortunes();
+    wheel_init(&host.worker.wheel, network.now_ms);
+    wheel_init(&host.starts, network.now_ms);
+    static char scratch[RELAY_SCRATCH];
+    host.worker.tools.scratch = scratch;
+    host.worker.backends = &host.backend;
+    host.worker.netlink = (struct netlink *)(void *)&host; /* only has to be there */
+    host.backend.conf = &backend_conf;
+    bool whole = host.drain_at_ms == NEVER && network.no_descriptors_from_ms == NEVER &&
+                 network.allocations_per_failure == 0;
+    for (size_t i = 0; i < size; i++) {
+        simulation->plan(i, whole);
+        wheel_add(&host.starts, &host.start[i], network.now_ms + random_below(START_WITHIN_MS));
+    }
+}
+
+static void start_session(size_t index)
+{
+    static const union socket_address nobody;
+    struct hosted *hosted = simulation->hosted(index);
+    int fd = simulation->accept(index);
+    hosted->legs[LEG_CLIENT] = network_connection(fd);
+    hosted->accepted_ms = hosted->attempt_ms = hosted->phase_ms = network.now_ms;
+    hosted->stopped_ms = host.stopped_ms;
+    host.opening = index;
+    if (session_open(&host.worker, hosted->frontend, fd, &nobody) == 0)
+        return;
+    must(hosted, network.allocations_per_failure > 0, "a session can be opened");
+    socket_abort(fd); /* as the listener does */
+    hosted->over = true;
+    host.over++;
+    host.sessions++;
+    host.ended[REASON_NO_MEMORY]++;
+}
+
+static void start_sessions(void)
+{
+    struct wheel_entry *entry;
+    while ((entry = wheel_pop(&host.starts, network.now_ms)))
+        start_session((size_t)(entry - host.start));
+}
+
+static void drain(void)
+{
+    struct session *session, *next;
+    host.drain_at_ms = NEVER;
+    DL_FOREACH_SAFE(host.worker.sessions, session, next)
+    {
+        hosted_of(session)->drain_ms = network.now_ms;
+        session_drain(session);
+    }
+}
+
+static void run_tasks(void)
+{
+    struct task *task;
+    size_t count;
+    DL_COUNT(host.worker.tasks, task, count);
+    while (count-- > 0 && host.worker.tasks) {
+        task = host.worker.tasks;
+        worker_forget(&host.worker, task);
+        task->run(task);
+    }
+}
+
+static void ring_alarms(void)
+{
+    struct wheel_entry *entry;
+    while ((entry = wheel_pop(&host.worker.wheel, network.now_ms))) {
+        struct alarm *alarm = (struct alarm *)entry;
+        alarm->ring(alarm);
+    }
+}
+
+static void settle(void)
+{
+    while (host.worker.done) {
+        struct session *session = host.worker.done;
+        LL_DELETE(host.worker.done, session);
+        hosted_of(session)->session = NULL;
+        session_free(session);
+    }
+    while (host.worker.parted) {
+        struct parting *parting = host.worker.parted;
+        LL_DELETE(host.worker.parted, parting);
+        free(parting);
+    }
+}
+
+/* A turn of the worker: edges, put-off work, then what was due, as worker.c has it. */
+static void turn(void)
+{
+    start_sessions();
+    if (host.drain_at_ms <= network.now_ms)
+        drain();
+    do {
+        (void)network_deliver();
+        run_tasks();
+        ring_alarms();
+        settle();
+    } while (host.worker.tasks || network.edges);
+}
+
+static uint64_t next_ms(void)
+{
+    uint64_t next = min_of(wheel_next_ms(&host.worker.wheel), wheel_next_ms(&host.starts));
+    return min_of(min_of(next, host.drain_at_ms), network_next_ms());
+}
+
+/* Whether a session lives, or what it left behind: partings, and alarms of whatever kind. */
+static bool lives(void)
+{
+    return host.over < host.size || host.worker.partings || wheel_next_ms(&host.worker.wheel) != NEVER;
+}
+
+static void run_batch(uint64_t seed, size_t size)
+{
+    begin_batch(seed, size);
+    while (lives()) {
+        uint64_t at_ms = next_ms();
+        for (size_t i = 0; at_ms == NEVER && i < size; i++)
+            must(simulation->hosted(i), simulation->hosted(i)->over, "every session ends");
+        must(simulation->hosted(0), at_ms != NEVER, "no parting outlives its time");
+        if (at_ms >= host.stop_at_ms) { /* the process is stopped; the world is not */
+            at_ms = max_of(at_ms, host.stop_at_ms) + host.stop_ms;
+            host.stopped_ms += at_ms - host.stop_at_ms;
+            host.stop_at_ms = NEVER;
+        }
+        network_run(max_of(at_ms, network.now_ms));
+        turn();
+        if (host.verbose)
+            wheel_check(&host.worker.wheel);
+    }
+    if (simulation->batch_over)
+        simulation->batch_over();
+    pipe_pool_free(&host.worker.tools.pipes);
+    network_end();
+}
+
+/* ---- the command ---- */
+
+static struct {
+    uint64_t seed, sessions;
+} arguments = {.sessions = 1000000};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    switch (key) {
+    case 's':
+        arguments.seed = strtoull(value, NULL, 0);
+        return 0;
+    case 'n':
+        arguments.sessions = strtoull(value, NULL, 0);
+        return 0;
+    case 'v':
+        host.verbose = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_usage(state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {.name = "seed",
+     .key = 's',
+     .arg = "N",
+     .doc = "The first batch's; the next ones count up (from the clock)"},
+    {.name = "sessions", .key = 'n', .arg = "N", .doc = "How many (1000000)"},
+    {.name = "verbose", .key = 'v', .doc = "Print every step of every session"},
+    {0}};
+
+static const struct argp argp = {
+    .options = options, .parser = parse, .doc = "Runs the data plane against a simulated network."};
+
+int host_main(const struct simulation *what, int argc, char **argv)
+{
+    simulation = what;
+    arguments.seed = (uint64_t)time(NULL);
+    if (argp_parse(&argp, argc, argv, 0, NULL, NULL))
+        return 2;
+    printf("seed %" PRIu64 "\n", arguments.seed);
+    fflush(stdout);
+    simulation->make_settings();
+    for (uint64_t done = 0, seed = arguments.seed; done < arguments.sessions; done += BATCH, seed++)
+        run_batch(seed, (size_t)min_of(BATCH, arguments.sessions - done));
+    printf("%" PRIu64 " sessions, %" PRIu64 " steps, %" PRIu64 " MiB relayed\n", host.sessions, host.steps,
+           host.bytes >> 20);
+    simulation->print_totals();
+    for (enum reason reason = 0; reason < REASON_COUNT; reason++)
+        if (host.ended[reason] > 0)
+            printf("%10" PRIu64 " %s\n", host.ended[reason], reason_name(reason));
+    return 0;
+}
