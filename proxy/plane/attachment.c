@@ -22,12 +22,17 @@ static enum turn left(struct session *s, enum leg_end end)
     return turn_step(s, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = end});
 }
 
-enum turn attachment_part(struct session *s)
+void attachment_leave(struct session *s)
 {
     struct relay_leg *leg = session_leg(s, LEG_BACKEND);
     parting_begin(s->worker, leg->fd, s->pair.deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
     relay_free(&s->relays[HALF_REQUEST], &s->worker->tools);
-    leg->fd = -1;
+    *leg = (struct relay_leg){.fd = -1};
+}
+
+enum turn attachment_part(struct session *s)
+{
+    attachment_leave(s);
     return left(s, LEG_END_FIN);
 }
 

@@ -11,7 +11,11 @@
 /* Connects for the present request. */
 enum turn attachment_begin(struct session *session);
 
-/* The client goes on, the backend leg does not: it gets FIN, and after `message_grace` RST. */
+/* The backend leg, on which nothing is outstanding, is the session's no more: it gets FIN, and after
+ * `message_grace` RST. As the state machine said (PAIR_DO_PART). */
+void attachment_leave(struct session *session);
+
+/* The same, and the state machine is told: the client goes on, the backend leg does not. */
 enum turn attachment_part(struct session *session);
 
 /* Between requests a backend has nothing to say: it may close, and is left when it says something. */

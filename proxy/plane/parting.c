@@ -8,17 +8,21 @@
 #include <unistd.h>
 #include <utlist.h>
 
+static void close_leg(struct worker *worker, int fd, bool abort)
+{
+    poller_remove(&worker->poller, fd);
+    if (abort) {
+        socket_abort(fd);
+        counter_add(&worker->counters.resets[LEG_BACKEND], 1);
+    } else {
+        close(fd);
+    }
+}
+
 static void end(struct parting *parting, bool abort)
 {
     struct worker *worker = parting->worker;
-    if (abort) {
-        poller_remove(&worker->poller, parting->fd);
-        socket_abort(parting->fd);
-        counter_add(&worker->counters.resets[LEG_BACKEND], 1);
-    } else {
-        poller_remove(&worker->poller, parting->fd);
-        close(parting->fd);
-    }
+    close_leg(worker, parting->fd, abort);
     parting->fd = -1;
     worker_clear_alarm(worker, &parting->alarm);
     DL_DELETE(worker->partings, parting);
@@ -30,19 +34,24 @@ void parting_abort(struct parting *parting)
     end(parting, true);
 }
 
+/* Edges come once: what came with the FIN is read as far as the FIN. */
 static void on_ready(struct poller_source *source, uint32_t events)
 {
     struct parting *parting = (struct parting *)((char *)source - offsetof(struct parting, source));
     struct worker *worker = parting->worker;
+    ssize_t total = 0;
     (void)events;
-    if (parting->fd < 0)
-        return;
-    /* So much a turn is enough for what a server may have had under way; more of it is no goodbye. */
-    ssize_t n = recv(parting->fd, worker->tools.scratch, RELAY_SCRATCH, 0);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-        end(parting, false);
-    else if (n == RELAY_SCRATCH)
-        end(parting, true);
+    while (parting->fd >= 0) {
+        ssize_t n = recv(parting->fd, worker->tools.scratch, RELAY_SCRATCH, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        total += n > 0 ? n : 0;
+        /* So much a turn is enough for what a server may have had under way; more of it is no goodbye. */
+        if (n <= 0 || total >= RELAY_SCRATCH)
+            end(parting, n > 0);
+    }
 }
 
 static void on_alarm(struct alarm *alarm)
@@ -54,7 +63,7 @@ void parting_begin(struct worker *worker, int fd, uint64_t grace_ms)
 {
     struct parting *parting = calloc(1, sizeof *parting);
     if (!parting) {
-        socket_abort(fd);
+        close_leg(worker, fd, true);
         return;
     }
     parting->source.ready = on_ready;

@@ -84,7 +84,6 @@ static void note_request(struct exchange *x, const struct message *request)
     x->keep_client = request->keep_alive;
     x->line = log_text(request);
     x->status = 0;
-    x->whole_ms = 0;
 }
 
 static enum turn begin_request(struct session *s)
@@ -121,6 +120,7 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
     *used = 0;
     if (http_untouched(http)) {
         s->exchange->began_ms = worker_now_ms(s->worker);
+        s->exchange->whole_ms = 0;
         s->exchange->asked = (struct message_asked){0};
     }
     if (s->pair.stage == PAIR_STAGE_BETWEEN && turn_stage(s, PAIR_STAGE_HEAD) == TURN_ENDED)
@@ -157,11 +157,15 @@ static enum turn read_request_head(struct session *s)
     return turn == TURN_AGAIN && s->pair.stage == PAIR_STAGE_HEAD ? begin_request(s) : turn;
 }
 
-/* A chunk's framing is broken. The backend has part of the request already. */
+/* A chunk's framing is broken. A backend that has part of the request is reset, one that has nothing of it
+ * parts. */
 static enum turn bad_body(struct session *s)
 {
-    return s->pair.stage == PAIR_STAGE_ANSWERED ? turn_abort(s, REASON_BAD_REQUEST)
-                                                : refusal_of_request(s, 400);
+    if (s->pair.stage == PAIR_STAGE_ANSWERED)
+        return turn_abort(s, REASON_BAD_REQUEST);
+    if (!s->exchange->head_sent && attachment_part(s) == TURN_ENDED)
+        return TURN_ENDED;
+    return refusal_of_request(s, 400);
 }
 
 /* Writes bytes of the body that were read ahead, behind the head if that has not gone yet. */

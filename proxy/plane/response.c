@@ -71,6 +71,7 @@ static enum turn pass_interim(struct session *s, const struct message *response)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     size_t used;
+    s->exchange->repeatable = false; /* the backend is at work on it */
     enum turn turn =
         s->exchange->asked.minor > 0 ? write_response(s, response, false, NULL, 0, &used) : TURN_AGAIN;
     if (turn != TURN_ENDED)
@@ -121,8 +122,9 @@ static enum turn read_response_head(struct session *s)
         if (status == HTTP_MORE)
             return TURN_AGAIN;
         enum turn turn = status < 0 ? bad_response(s) : begin_response(s, bytes, size, &used);
-        /* Behind an interim response there may be the next head. */
-        if (turn == TURN_ENDED || !exchange_follows(s) || http->state != HTTP_IN_HEAD)
+        /* Behind an interim response there may be the next head; behind a bad one nothing is looked at. */
+        if (turn == TURN_ENDED || !exchange_follows(s) || s->pair.stage == PAIR_STAGE_REFUSED ||
+            http->state != HTTP_IN_HEAD)
             return turn;
     }
     return TURN_AGAIN;

@@ -1,5 +1,6 @@
 #include "proxy/plane/session.h"
 
+#include "proxy/plane/attachment.h"
 #include "proxy/plane/backend.h"
 #include "proxy/plane/refusal.h"
 
@@ -167,6 +168,8 @@ static void perform(struct session *s, pair_actions actions)
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
             socket_probe(session_leg(s, leg)->fd);
     }
+    if (actions & PAIR_DO_PART)
+        attachment_leave(s);
     if (actions & PAIR_DO_END)
         finish(s);
     else if (actions & PAIR_DO_CONNECT)
@@ -204,6 +207,9 @@ static bool wants_sample(const struct session *s, const struct pair_input *input
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
     case PAIR_EVENT_EXPIRED:
+    case PAIR_EVENT_DRAIN:
+    case PAIR_EVENT_CUT:
+    case PAIR_EVENT_COMPLETE:
         return true;
     default:
         return false;

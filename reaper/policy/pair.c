@@ -215,13 +215,15 @@ static pair_actions close_at_boundary(struct pair *pair, enum reason reason, uin
 }
 
 /* The request can't be answered by a backend: what has been begun there is aborted, and the client gets an
- * answer of our own. */
+ * answer of our own. A backend that has not been sent anything of it waits for the next request in good faith. */
 static pair_actions refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
     pair_actions actions = PAIR_DO_ANSWER;
     assert(pair->stage == PAIR_STAGE_HEAD || pair->stage == PAIR_STAGE_BODY ||
            pair->stage == PAIR_STAGE_RESPONSE);
-    if (pair->up[LEG_BACKEND])
+    if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD)
+        actions |= leg_down(pair, LEG_BACKEND, LEG_END_FIN, 0) | PAIR_DO_PART;
+    else if (pair->up[LEG_BACKEND])
         actions |= leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST);
     else if (pair->phase == PAIR_CONNECTING)
         actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);

@@ -42,7 +42,7 @@
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
  *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET,
- *     _LOST and _EXPIRED: what its peer's kernel has not acknowledged. Bytes in a send queue are not
+ *     _LOST, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged. Bytes in a send queue are not
  *     delivered, and RST would destroy them; so a deadline whose row says `spares_delivery` resets no leg
  *     whose peer still takes bytes.
  *   - pair_step() for everything else. */
@@ -127,6 +127,7 @@ enum {
     PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
     PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive) */
     PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
+    PAIR_DO_PART = 1u << 11, /* the backend leg leaves with nothing outstanding: FIN, `message_grace`, RST */
     PAIR_DO_ANSWER = 1u << 10, /* answer the client, for `cause`; then report COMPLETE, or HELD and so on */
 };
 

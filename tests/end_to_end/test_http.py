@@ -514,6 +514,18 @@ class Log(Http):
                          [("GET", "/a", "200"), ("GET", "/a", "404")])
         self.assertTrue(all(int(line["request_ms"]) >= 0 and int(line["response_ms"]) >= 0 for line in lines))
 
+    def test_the_durations_of_a_refused_request_are_its_own(self):
+        with Script([expect(GET_ON), OK, None]) as script:
+            proxy = self.proxy(script.server.address)
+            with proxy.connect() as client:
+                client.sendall(GET)
+                receive_exactly(client, len(OK))
+                time.sleep(0.05)  # so that what is left of the first request is told from the second's
+                client.sendall(b"GET  / HTTP/1.1\r\n\r\n")
+                receive_all(client)
+            proxy.wait_for_sessions(1)
+        self.assertLess(int(requests_of(proxy)[1]["request_ms"]), 10000)
+
 
 class Heads(Http):
     def test_trusted_clients_are_appended_to(self):

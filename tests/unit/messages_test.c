@@ -136,6 +136,22 @@ static void a_head_that_does_not_come_is_answered(void **state)
     assert_int_equal(bed.pair.reason, REASON_REQUEST_HEAD);
 }
 
+/* It has answered whatever it was asked, and is not to blame. */
+static void a_backend_at_rest_parts_in_order_when_the_next_request_is_refused(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    stage(&bed, PAIR_STAGE_HEAD);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | PAIR_DO_PART);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_FIN);
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    stage(&bed, PAIR_STAGE_HEAD);
+    assert_int_equal(event(&bed, PAIR_EVENT_REFUSE), PAIR_DO_ANSWER | PAIR_DO_PART);
+}
+
 static void a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset(void **state)
 {
     (void)state;
@@ -253,6 +269,7 @@ int main(void)
         cmocka_unit_test(peers_that_close_in_time_are_not_reset),
         cmocka_unit_test(what_a_client_still_sends_behind_the_last_response_resets_nobody),
         cmocka_unit_test(a_head_that_does_not_come_is_answered),
+        cmocka_unit_test(a_backend_at_rest_parts_in_order_when_the_next_request_is_refused),
         cmocka_unit_test(a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset),
         cmocka_unit_test(a_response_that_stops_resets_both),
         cmocka_unit_test(silence_between_requests_ends_in_order),

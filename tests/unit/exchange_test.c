@@ -1,0 +1,174 @@
+#include "tests/unit/cmocka.h"
+
+#include "tests/unit/proxy.h"
+
+/* What the simulation of mode http found, on real sockets: servers at rest that were reset, a request sent
+ * again that was being answered, bytes looked at behind a bad answer. test_http.py has the wire. */
+
+#define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+static int start(void **state)
+{
+    struct proxy *proxy = malloc(sizeof *proxy);
+    assert_non_null(proxy);
+    proxy_prepare(proxy);
+    proxy->frontend.mode = CONF_MODE_HTTP;
+    proxy->frontend.http = (struct conf_http){
+        .forwarded = CONF_FORWARDED_OFF, .max_head = 65536, .max_request_line = 8192, .max_fields = 100};
+    /* What waits for these fails the test. */
+    proxy->frontend.deadlines.after_ms[DEADLINE_GRACE] = 10 * WAIT_MS;
+    proxy->frontend.deadlines.after_ms[DEADLINE_MESSAGE_GRACE] = 10 * WAIT_MS;
+    proxy_start(proxy);
+    *state = proxy;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    proxy_free(*state);
+    free(*state);
+    return 0;
+}
+
+/* A client that has been answered once; its server's end of the connection. */
+static int answered_once(const struct proxy *proxy, int client)
+{
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    send_text(origin, OK, 0);
+    receive_text(client, OK);
+    return origin;
+}
+
+struct expected_descriptors {
+    int count;
+};
+
+static bool has_descriptors(void *context)
+{
+    const struct expected_descriptors *expected = context;
+    return count_descriptors() == expected->count;
+}
+
+static uint64_t resets(const struct proxy *proxy)
+{
+    return counter_read(&plane_counters(proxy->plane, 0)->resets[LEG_BACKEND]);
+}
+
+static void a_last_word_and_a_fin_that_come_at_once_end_a_parting(void **state)
+{
+    struct proxy *proxy = *state;
+    struct expected_descriptors expected = {.count =
+                                                count_descriptors() + 2}; /* the client's leg, both ends */
+    int client = proxy_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    send_text(origin, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 0);
+    receive_text(client, OK);
+    receive_end(origin, 0);
+    send_text(origin, "bye", MSG_MORE); /* leaves with the FIN */
+    close(origin);
+    wait_until(has_descriptors, &expected);
+    assert_int_equal(resets(proxy), 0);
+    close(client);
+}
+
+static void a_server_at_rest_is_not_reset_for_a_malformed_request(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    int origin = answered_once(proxy, client);
+    send_text(client, "GET  / HTTP/1.1\r\n\r\n", 0);
+    receive_text(client, "HTTP/1.1 400 ");
+    receive_end(origin, 0);
+    close(origin);
+    close(client);
+    proxy_wait_ended(proxy, REASON_BAD_REQUEST, 1);
+    assert_int_equal(resets(proxy), 0);
+}
+
+static void a_server_at_rest_is_not_reset_for_a_body_that_is_malformed_at_once(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    int origin = answered_once(proxy, client);
+    send_text(client, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n", 0);
+    receive_text(client, "HTTP/1.1 400 ");
+    receive_end(origin, 0); /* and nothing of the request before it */
+    close(origin);
+    close(client);
+    proxy_wait_ended(proxy, REASON_BAD_REQUEST, 1);
+    assert_int_equal(resets(proxy), 0);
+}
+
+static void a_request_with_an_interim_answer_is_not_sent_again(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    int origin = answered_once(proxy, client);
+    send_text(client, GET, 0);
+    receive_text(origin, GET);
+    send_text(origin, "HTTP/1.1 103 Early Hints\r\n\r\n", 0);
+    receive_text(client, "HTTP/1.1 103 Early Hints\r\n\r\n");
+    close(origin);
+    receive_text(client, "HTTP/1.1 502 ");
+    close(client);
+    proxy_wait_ended(proxy, REASON_NO_RESPONSE, 1);
+}
+
+/* A client whose kernel takes next to nothing unread. */
+static int narrow_client(const struct proxy *proxy)
+{
+    const struct conf_address *address = plane_address(proxy->plane, 0, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    set_buffer(fd, SO_RCVBUF, 2048);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address->address, address->length), 0);
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fd;
+}
+
+static void nothing_is_looked_at_behind_a_bad_answer(void **state)
+{
+    struct proxy *proxy = *state;
+    char interim[4096], answer[sizeof interim * 10 + 64];
+    memset(interim, 'x', sizeof interim);
+    memcpy(interim, "HTTP/1.1 103 Early Hints\r\nA: ", 29);
+    memcpy(interim + sizeof interim - 4, "\r\n\r\n", 4);
+    for (size_t i = 0; i < 10; i++)
+        memcpy(answer + i * sizeof interim, interim, sizeof interim);
+    /* The first of these bytes makes it a bad head, and so does each of the others. */
+    memset(answer + 10 * sizeof interim, '\x01', 64);
+
+    int client = narrow_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    set_buffer(find_leg(client), SO_SNDBUF, 2048); /* so that our own answer has to wait */
+    assert_int_equal(send(origin, answer, sizeof answer, MSG_NOSIGNAL), sizeof answer);
+    for (size_t i = 0; i < 10; i++) {
+        char got[sizeof interim];
+        receive_exactly(client, got, sizeof got);
+        assert_memory_equal(got, interim, sizeof got);
+    }
+    receive_text(client, "HTTP/1.1 502 ");
+    close(client);
+    close(origin);
+    proxy_wait_ended(proxy, REASON_BAD_RESPONSE, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_last_word_and_a_fin_that_come_at_once_end_a_parting, start, stop),
+        cmocka_unit_test_setup_teardown(a_server_at_rest_is_not_reset_for_a_malformed_request, start, stop),
+        cmocka_unit_test_setup_teardown(a_server_at_rest_is_not_reset_for_a_body_that_is_malformed_at_once,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(a_request_with_an_interim_answer_is_not_sent_again, start, stop),
+        cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
