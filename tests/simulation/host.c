@@ -5,6 +5,7 @@
 
 #include <argp.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,16 +21,28 @@ struct host host;
 static const struct simulation *simulation;
 static struct conf_backend backend_conf;
 
+static void print_replay(void)
+{
+    fprintf(stderr, "  replay: %s --seed %" PRIu64 " --sessions %zu --verbose\n", simulation->name, host.seed,
+            host.size);
+}
+
+/* An assertion of the proxy's: it ends the process behind this. */
+static void on_abort(int number)
+{
+    (void)number;
+    print_replay();
+}
+
 _Noreturn void broken(size_t session, const char *what)
 {
     const struct session *s = simulation->hosted(session)->session;
     fflush(stdout);
     fprintf(stderr,
-            "broken: %s\n  session %zu of the batch, at %" PRIu64 " ms, phase %s, stage %s, reason %s\n"
-            "  replay: %s --seed %" PRIu64 " --sessions %zu --verbose\n",
+            "broken: %s\n  session %zu of the batch, at %" PRIu64 " ms, phase %s, stage %s, reason %s\n",
             what, session, network.now_ms - START_MS, s ? pair_phase_name(s->pair.phase) : "none",
-            s ? pair_stage_name(s->pair.stage) : "none", s ? reason_name(s->pair.reason) : "none",
-            simulation->name, host.seed, host.size);
+            s ? pair_stage_name(s->pair.stage) : "none", s ? reason_name(s->pair.reason) : "none");
+    print_replay();
     exit(1);
 }
 
@@ -271,12 +284,12 @@ const char *clearing_name(enum clearing clearing)
     return clearing == CLEARING_UNKNOWN ? "unknown" : "none";
 }
 
-/* The session's own log line is among what --verbose prints. */
+/* The session's own log line is among what --verbose prints; those of some batches are checked. */
 bool log_wants(const struct log_ring *ring, enum conf_log_level level)
 {
     (void)ring;
     (void)level;
-    return host.verbose;
+    return host.verbose || host.seed % 16 == 0;
 }
 
 enum conf_log_format log_format(const struct log_ring *ring)
@@ -285,10 +298,22 @@ enum conf_log_format log_format(const struct log_ring *ring)
     return CONF_LOG_LOGFMT;
 }
 
+/* A duration that is the difference of two moments in the wrong order is too long for any simulation. */
+static void check_durations(const char *text)
+{
+    for (const char *at = text; (at = strstr(at, "_ms=")); at++)
+        if (strtoull(at + 4, NULL, 10) > UINT64_C(1000000000))
+            broken(host.opening, "durations in the log are sane");
+}
+
 void log_line(struct log_ring *ring, const struct line *line)
 {
+    char text[LINE_SIZE + 1];
     (void)ring;
-    printf("%.*s", (int)line->size, line->text);
+    snprintf(text, sizeof text, "%.*s", (int)line->size, line->text);
+    check_durations(text);
+    if (host.verbose)
+        fputs(text, stdout);
 }
 
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT])
@@ -516,6 +541,7 @@ int host_main(const struct simulation *what, int argc, char **argv)
         return 2;
     printf("seed %" PRIu64 "\n", arguments.seed);
     fflush(stdout);
+    signal(SIGABRT, on_abort);
     simulation->make_settings();
     for (uint64_t done = 0, seed = arguments.seed; done < arguments.sessions; done += BATCH, seed++)
         run_batch(seed, (size_t)min_of(BATCH, arguments.sessions - done));

@@ -736,6 +736,7 @@ void socket_fin(int fd)
     if (c->dead)
         return;
     c->fin_sent = true;
+    c->fin_sent_ms = network.now_ms;
     if (!c->vanished)
         after(&c->pump, c->peer.delay_ms);
     edge(c);

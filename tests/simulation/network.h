@@ -79,6 +79,7 @@ struct connection {
     /* From the proxy to the peer: proxy, the peer's kernel, its application. */
     uint64_t sent_bytes, acked_bytes, consumed_bytes;
     bool fin_sent, fin_acked;
+    uint64_t fin_sent_ms;
     bool writing, closed, vanished; /* of the peer's application and host */
 
     bool dead;  /* the peer sent RST, or the kernel gave up on it */

@@ -46,9 +46,10 @@ static void set(struct deadlines *d, enum deadline_id id, uint64_t ms)
 
 static void make_settings(void)
 {
+    static char name[] = "simulated";
     for (int i = 0; i < SETTINGS; i++) {
         deadlines_default(&confs[i].deadlines);
-        confs[i].name = (char[]){"simulated"};
+        confs[i].name = name;
         frontends[i].conf = &confs[i];
     }
     struct deadlines *quick = &confs[1].deadlines;
