@@ -215,7 +215,7 @@ static pair_actions close_at_boundary(struct pair *pair, enum reason reason, uin
 }
 
 /* The request can't be answered by a backend: what has been begun there is aborted, and the client gets an
- * answer of our own. A backend that has not been sent anything of it waits for the next request in good faith. */
+ * answer of our own. A backend that was sent nothing of it is at rest and parts in order. */
 static pair_actions refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
     pair_actions actions = PAIR_DO_ANSWER;

@@ -42,9 +42,9 @@
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
  *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET,
- *     _LOST, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged. Bytes in a send queue are not
- *     delivered, and RST would destroy them; so a deadline whose row says `spares_delivery` resets no leg
- *     whose peer still takes bytes.
+ *     _LOST, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged. Bytes in a
+ *     send queue are not delivered, and RST would destroy them; so a deadline whose row says
+ *     `spares_delivery` resets no leg whose peer still takes bytes.
  *   - pair_step() for everything else. */
 
 #include "reaper/policy/deadline.h"

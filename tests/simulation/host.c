@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <utlist.h>
 
 /* How late the worker itself may be without a stop: a recheck of a delivery (50 ms), of rest (250 ms), a
@@ -21,17 +22,14 @@ struct host host;
 static const struct simulation *simulation;
 static struct conf_backend backend_conf;
 
-static void print_replay(void)
-{
-    fprintf(stderr, "  replay: %s --seed %" PRIu64 " --sessions %zu --verbose\n", simulation->name, host.seed,
-            host.size);
-}
+/* How to see it again; made before the batch, for nothing may be formatted in a signal's handler. */
+static char replay[128];
 
 /* An assertion of the proxy's: it ends the process behind this. */
 static void on_abort(int number)
 {
     (void)number;
-    print_replay();
+    (void)!write(STDERR_FILENO, replay, strlen(replay));
 }
 
 _Noreturn void broken(size_t session, const char *what)
@@ -42,7 +40,7 @@ _Noreturn void broken(size_t session, const char *what)
             "broken: %s\n  session %zu of the batch, at %" PRIu64 " ms, phase %s, stage %s, reason %s\n",
             what, session, network.now_ms - START_MS, s ? pair_phase_name(s->pair.phase) : "none",
             s ? pair_stage_name(s->pair.stage) : "none", s ? reason_name(s->pair.reason) : "none");
-    print_replay();
+    fputs(replay, stderr);
     exit(1);
 }
 
@@ -137,7 +135,8 @@ pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input,
     if (pair->phase != phase &&
         (pair->phase == PAIR_OPEN || (phase == PAIR_CONNECTING && pair->phase == PAIR_ENDING)))
         hosted->opened_ms = now_ms;
-    simulation->after_step(hosted, pair, input, phase);
+    if (simulation->after_step)
+        simulation->after_step(hosted, pair, input, phase);
     if (pair->phase != phase) {
         hosted->phase_ms = now_ms;
         hosted->acked_in_phase = 0;
@@ -355,6 +354,8 @@ static void begin_batch(uint64_t seed, size_t size)
     network_begin(seed, START_MS);
     host.seed = seed;
     host.size = size;
+    snprintf(replay, sizeof replay, "  replay: %s --seed %" PRIu64 " --sessions %zu --verbose\n",
+             simulation->name, seed, size);
     host.stop_at_ms = host.drain_at_ms = NEVER;
     plan_misfortunes();
     wheel_init(&host.worker.wheel, network.now_ms);
@@ -489,8 +490,6 @@ static void run_batch(uint64_t seed, size_t size)
         if (host.verbose)
             wheel_check(&host.worker.wheel);
     }
-    if (simulation->batch_over)
-        simulation->batch_over();
     pipe_pool_free(&host.worker.tools.pipes);
     network_end();
 }

@@ -43,9 +43,8 @@ struct simulation {
     int (*connect)(size_t index);
     void (*before_step)(struct hosted *hosted, const struct pair *pair);
     void (*after_step)(struct hosted *hosted, const struct pair *pair, const struct pair_input *input,
-                       enum pair_phase before);
+                       enum pair_phase before); /* may be NULL */
     void (*ended)(struct hosted *hosted, const struct session *session);
-    void (*batch_over)(void); /* may be NULL */
     void (*print_totals)(void);
 };
 

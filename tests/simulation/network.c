@@ -570,15 +570,21 @@ static void was_written(struct connection *c, const void *bytes, size_t size)
         after(&c->pump, c->peer.delay_ms);
 }
 
+/* How much of so many bytes it takes now, or -1. */
+static ssize_t takes_of(struct connection *c, size_t size, int flags)
+{
+    if (!(flags & MSG_NOSIGNAL))
+        broken(c->session, "every write is without SIGPIPE");
+    return writable(c, size);
+}
+
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct connection *c = network_connection(fd);
     size_t size = 0;
     for (size_t i = 0; i < message->msg_iovlen; i++)
         size += message->msg_iov[i].iov_len;
-    if (!(flags & MSG_NOSIGNAL))
-        broken(c->session, "every write is without SIGPIPE");
-    ssize_t n = writable(c, size);
+    ssize_t n = takes_of(c, size, flags);
     size_t left = n > 0 ? (size_t)n : 0;
     for (size_t i = 0; left > 0; i++) {
         const struct iovec *part = &message->msg_iov[i];
@@ -592,8 +598,11 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 
 ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags)
 {
-    struct iovec part = {.iov_base = (void *)(uintptr_t)buffer, .iov_len = size};
-    return __wrap_sendmsg(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1}, flags);
+    struct connection *c = network_connection(fd);
+    ssize_t n = takes_of(c, size, flags);
+    if (n > 0)
+        was_written(c, buffer, (size_t)n);
+    return n;
 }
 
 static ssize_t splice_in(struct connection *c, int pipe_fd, size_t size)

@@ -67,32 +67,31 @@ struct event {
 /* One connection of the proxy: its own socket, and the peer. */
 struct connection {
     size_t session; /* whose */
-    enum leg leg;
-    bool open, connected; /* as the proxy has it */
-    struct behaviour peer;
     const struct application *application;
     void *state; /* its application's */
+    struct behaviour peer;
 
     /* From the peer to the proxy: application, kernel, proxy. */
     uint64_t written_bytes, arrived_bytes, read_bytes;
-    bool fin_written, fin_arrived, fin_read;
     /* From the proxy to the peer: proxy, the peer's kernel, its application. */
     uint64_t sent_bytes, acked_bytes, consumed_bytes;
-    bool fin_sent, fin_acked;
-    uint64_t fin_sent_ms;
-    bool writing, closed, vanished; /* of the peer's application and host */
-
-    bool dead;  /* the peer sent RST, or the kernel gave up on it */
-    bool reset; /* the proxy sent RST */
-    int error;  /* pending, negative */
-    uint64_t last_ack_ms, last_take_ms, heard_ms;
-    uint32_t send_buffer, receive_buffer;
-    bool starved; /* a write did not fit */
+    uint64_t fin_sent_ms, last_ack_ms, last_take_ms, heard_ms;
 
     struct poller_source *source;
     struct connection *next_edge;
-    bool has_edge;
     struct event decide, pump, arrive, write, read, fault, probe, ring;
+
+    enum leg leg;
+    int error; /* pending, negative */
+    uint32_t send_buffer, receive_buffer;
+    bool open, connected; /* as the proxy has it */
+    bool fin_written, fin_arrived, fin_read;
+    bool fin_sent, fin_acked;
+    bool writing, closed, vanished; /* of the peer's application and host */
+    bool dead;                      /* the peer sent RST, or the kernel gave up on it */
+    bool reset;                     /* the proxy sent RST */
+    bool starved;                   /* a write did not fit */
+    bool has_edge;
 };
 
 enum outcome { OUTCOME_CONNECTED, OUTCOME_REFUSED, OUTCOME_SILENT, OUTCOME_FAILS, OUTCOME_COUNT };

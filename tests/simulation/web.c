@@ -30,30 +30,30 @@ struct mark {
 };
 
 struct web {
-    bool orderly;
     /* What it says. */
     unsigned char *out;
     size_t out_size, out_capacity;
-    enum stop stop;
     uint64_t stop_at;
     /* What it is told. */
-    enum reading reading;
-    char head[HEAD_MAX];
-    size_t head_size;
     uint64_t taken, left, body_bytes, body_salt;
-    bool checked; /* the body is known */
     struct mark *marks;
     size_t mark_count, mark_capacity;
-    /* What it has made of that. */
-    size_t handled; /* marks */
-    bool head_handled;
-    size_t asked, answered; /* a client's */
-    bool owes_body;
-    bool waits; /* a client that sends nothing more */
-    enum after after;
-    bool replied;         /* the answer to the mark being handled was begun */
     size_t read_asks;     /* answers begun to be read by a client */
     struct ask *last_ask; /* a server's */
+    /* What it has made of that. */
+    size_t handled;         /* marks */
+    size_t asked, answered; /* a client's */
+    enum stop stop;
+    enum reading reading;
+    enum after after;
+    bool checked; /* the body is known */
+    bool head_handled;
+    bool owes_body;
+    bool waits;   /* a client that sends nothing more */
+    bool replied; /* the answer to the mark being handled was begun */
+    bool orderly;
+    size_t head_size;
+    char head[HEAD_MAX];
 };
 
 static struct web *web_of(const struct connection *c)
@@ -442,7 +442,9 @@ static bool until_close_is_whole(const struct web *web, struct ask *ask)
 bool web_ends_well(const struct connection *c)
 {
     struct web *web = web_of(c);
-    struct ask *ask = web->mark_count > 0 ? last_mark(web)->ask : NULL;
+    if (web->mark_count == 0)
+        return web->reading == READING_HEAD && web->head_size == 0;
+    struct ask *ask = last_mark(web)->ask;
     if (web->reading == READING_BODY && web->left == NEVER)
         return until_close_is_whole(web, ask);
     /* Our own answer to HEAD has no body, unless its request could not be read. */
@@ -636,7 +638,6 @@ void web_open(struct connection *c, bool orderly)
 {
     struct web *web = network_memory(NULL, sizeof *web);
     memset(web, 0, offsetof(struct web, head));
-    memset(&web->head_size, 0, sizeof *web - offsetof(struct web, head_size));
     web->orderly = orderly;
     c->state = web;
     if (c->leg == LEG_BACKEND)

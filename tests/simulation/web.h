@@ -73,14 +73,14 @@ enum farewell { FAREWELL_CLOSE, FAREWELL_HALF_CLOSE, FAREWELL_WAIT, FAREWELL_COU
 
 /* All that is said in a session. */
 struct talk {
-    struct ask asks[ASKS_MAX];
     size_t count;
+    struct ask asks[ASKS_MAX];
+    enum farewell farewell;
     enum stop stop; /* of the client */
     uint64_t stop_at;
-    enum farewell farewell;
 };
 
-/* The talks of the batch, by session; the owner of this array is the simulation. */
+/* The talks of the batch, by session; the simulation plans them. */
 extern struct talk talks[BATCH];
 
 extern const struct application web_clients, web_servers;

@@ -134,14 +134,14 @@ static int narrow_client(const struct proxy *proxy)
 static void nothing_is_looked_at_behind_a_bad_answer(void **state)
 {
     struct proxy *proxy = *state;
-    char interim[4096], answer[sizeof interim * 10 + 64];
-    memset(interim, 'x', sizeof interim);
-    memcpy(interim, "HTTP/1.1 103 Early Hints\r\nA: ", 29);
-    memcpy(interim + sizeof interim - 4, "\r\n\r\n", 4);
-    for (size_t i = 0; i < 10; i++)
-        memcpy(answer + i * sizeof interim, interim, sizeof interim);
+    enum { INTERIMS = 10, SIZE = 4096, GARBAGE = 64 };
+    char interim[SIZE + 1], answer[INTERIMS * SIZE + GARBAGE];
+    assert_int_equal(snprintf(interim, sizeof interim, "HTTP/1.1 103 Early Hints\r\nA: %04063d\r\n\r\n", 0),
+                     SIZE);
+    for (size_t i = 0; i < INTERIMS; i++)
+        memcpy(answer + i * SIZE, interim, SIZE);
     /* The first of these bytes makes it a bad head, and so does each of the others. */
-    memset(answer + 10 * sizeof interim, '\x01', 64);
+    memset(answer + (size_t)INTERIMS * SIZE, '\x01', GARBAGE);
 
     int client = narrow_client(proxy);
     send_text(client, GET, 0);
@@ -149,8 +149,8 @@ static void nothing_is_looked_at_behind_a_bad_answer(void **state)
     receive_text(origin, GET);
     set_buffer(find_leg(client), SO_SNDBUF, 2048); /* so that our own answer has to wait */
     assert_int_equal(send(origin, answer, sizeof answer, MSG_NOSIGNAL), sizeof answer);
-    for (size_t i = 0; i < 10; i++) {
-        char got[sizeof interim];
+    for (size_t i = 0; i < INTERIMS; i++) {
+        char got[SIZE];
         receive_exactly(client, got, sizeof got);
         assert_memory_equal(got, interim, sizeof got);
     }
