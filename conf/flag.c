@@ -42,6 +42,7 @@ static error_t parse_flag(int key, char *text, struct argp_state *state)
 static void add_flag(const struct option_row *row, int key, size_t i)
 {
     const char *fallback = row->fallback ? row->fallback : "";
+    bool is_deadline = row->scope == SCOPE_DEADLINES || row->deadline != DEADLINE_COUNT;
     snprintf(helps[i], FLAG_HELP, "%s%s%s%s", row->help, *fallback ? " (" : "", fallback,
              *fallback ? ")" : "");
     flags[i] = (struct argp_option){
@@ -49,7 +50,7 @@ static void add_flag(const struct option_row *row, int key, size_t i)
         .key = key,
         .arg = option_argument(row),
         .doc = helps[i],
-        .group = row->scope == SCOPE_DEADLINES ? GROUP_DEADLINES : GROUP_OTHER,
+        .group = is_deadline ? GROUP_DEADLINES : GROUP_OTHER,
     };
 }
 
@@ -63,8 +64,10 @@ static void build_flags(void)
                                          .arg = "FILE",
                                          .doc = "Read the configuration from FILE; other flags win over it",
                                          .group = GROUP_OTHER};
-    flags[used++] = (struct argp_option){.doc = "Deadlines, as 250ms, 30s, 2m, 1h, 1d, or off:",
-                                         .group = GROUP_DEADLINES};
+    flags[used++] =
+        (struct argp_option){.doc = "Deadlines. A DURATION is written as 250ms, 30s, 2m, 1h, 1d or off; a "
+                                    "RATE as 1KiB/s, 10MB/s or off:",
+                             .group = GROUP_DEADLINES};
     for (size_t i = 0; i < count; i++) {
         if (!rows[i].flag)
             continue;

@@ -1,6 +1,7 @@
 #include "conf/load.h"
 
 #include "conf/assign.h"
+#include "conf/loop.h"
 #include "conf/option.h"
 #include "conf/walk.h"
 #include "conf/yaml.h"
@@ -191,6 +192,19 @@ int conf_load_bytes(const char *name, const char *bytes, size_t size, const stru
     return finish(conf, error ? error : flag_error, out, findings);
 }
 
+/* What on_loop() needs to say so of flags. */
+struct flag_loop {
+    const struct conf *conf;
+    struct findings *findings;
+};
+
+static void on_loop(void *context, const struct loop *loop)
+{
+    static const struct place place = {.name = "--backend"};
+    const struct flag_loop *at = context;
+    loop_refuse(at->conf, loop, &place, at->findings);
+}
+
 static int load_flags(const struct conf_source *source, struct conf **out, struct findings *findings)
 {
     struct conf *conf = conf_new();
@@ -199,7 +213,14 @@ static int load_flags(const struct conf_source *source, struct conf **out, struc
         conf_free(conf);
         return refuse_memory(findings);
     }
-    return finish(conf, apply_flags(conf, source, findings), out, findings);
+    error = apply_flags(conf, source, findings);
+    struct flag_loop at = {conf, findings};
+    size_t errors = findings->errors;
+    if (!error && loop_find(conf, on_loop, &at))
+        error = refuse_memory(findings);
+    if (!error && findings->errors > errors)
+        error = ERROR_CONFIG;
+    return finish(conf, error, out, findings);
 }
 
 /* What is there to load at all. 0 or ERROR_CONFIG. */

@@ -1,6 +1,7 @@
 #include "conf/walk.h"
 
 #include "conf/assign.h"
+#include "conf/loop.h"
 #include "conf/option.h"
 #include "reaper/error.h"
 
@@ -399,6 +400,32 @@ static void walk_object_list(struct walk *walk, const struct yaml_node *root, co
     }
 }
 
+/* What was read without an error has a node for each of its parts, in the same order. */
+static const struct yaml_node *nth(const struct yaml_node *node, size_t n)
+{
+    const struct yaml_node *child = node->first;
+    while (child && n-- > 0)
+        child = child->next;
+    return child;
+}
+
+struct loop_walk {
+    struct walk *walk;
+    const struct yaml_node *root;
+};
+
+static void on_loop(void *context, const struct loop *loop)
+{
+    const struct loop_walk *at = context;
+    const struct yaml_node *servers = yaml_get(nth(yaml_get(at->root, "backends"), loop->backend), "servers");
+    bool is_list = servers->kind == YAML_SEQUENCE;
+    char shown[SHOWN];
+    compose(shown, is_list ? "backends[%zu].servers[%zu]" : "backends[%zu].servers", loop->backend,
+            loop->server);
+    struct place place = place_of(at->walk, is_list ? nth(servers, loop->server) : servers, shown);
+    loop_refuse(at->walk->conf, loop, &place, at->walk->findings);
+}
+
 int walk(const char *name, const struct yaml *yaml, struct conf *conf, struct findings *findings)
 {
     assert(conf->frontend_count == 0 && conf->backend_count == 0);
@@ -409,6 +436,11 @@ int walk(const char *name, const struct yaml *yaml, struct conf *conf, struct fi
     for (size_t i = 0; i < sizeof object_lists / sizeof object_lists[0]; i++)
         if (yaml->root->kind == YAML_MAPPING && !is_over(&walk))
             walk_object_list(&walk, yaml->root, &object_lists[i]);
+    if (findings->errors == errors) {
+        struct loop_walk at = {&walk, yaml->root};
+        if (loop_find(conf, on_loop, &at))
+            refuse_memory(&walk, yaml->root);
+    }
     if (walk.out_of_memory)
         return -ENOMEM;
     return findings->errors > errors ? ERROR_CONFIG : 0;

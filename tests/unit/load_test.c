@@ -444,6 +444,75 @@ static void what_is_no_plain_yaml_is_refused(void **state)
     CHECK_BAD(syntax);
 }
 
+#define LOOPS(address, name, listen, back)                                                                   \
+    "found '" address "', where frontend " name " listens (" listen                                          \
+    "), from which it goes back to backend " back " for ever; allowed: an address of the service itself\n"
+
+static const struct bad loops[] = {
+    {FRONTEND "backends: [{name: b, servers: '127.0.0.1:1'}]\n",
+     "f:2:31: backends[0].servers: " LOOPS("127.0.0.1:1", "f", "127.0.0.1:1", "b")},
+    {"frontends: [{name: f, listen: '0.0.0.0:1', backend: b}]\n"
+     "backends:\n- name: b\n  servers: ['127.0.0.1:2', '127.9.9.9:1', '0.0.0.0:1', '[::ffff:127.0.0.1]:1',\n"
+     "            'localhost:1', '[::1]:1', 'host:1', '10.0.0.1:1']\n",
+     "f:4:28: backends[0].servers[1]: " LOOPS(
+         "127.9.9.9:1", "f", "0.0.0.0:1",
+         "b") "f:4:43: backends[0].servers[2]: " LOOPS("0.0.0.0:1", "f", "0.0.0.0:1",
+                                                       "b") "f:4:56: "
+                                                            "backends[0].servers[3]:"
+                                                            " " LOOPS("[::ffff:127.0.0.1]:"
+                                                                      "1",
+                                                                      "f", "0.0.0.0:1", "b") "f:5:13: "
+                                                                                             "backends[0]."
+                                                                                             "servers[4]:"
+                                                                                             " " LOOPS("local"
+                                                                                                       "host:"
+                                                                                                       "1",
+                                                                                                       "f",
+                                                                                                       "0.0."
+                                                                                                       "0.0:"
+                                                                                                       "1",
+                                                                                                       "b")},
+    {"frontends: [{name: f, listen: ['[::]:1', 'unix:/a'], backend: b}]\n"
+     "backends: [{name: b, servers: ['127.0.0.1:1', '[::1]:1', '[::2]:1', 'unix:/a', 'unix:/b', "
+     "'localhost:1']}]\n",
+     "f:2:47: backends[0].servers[1]: " LOOPS(
+         "[::1]:1", "f", "[::]:1",
+         "b") "f:2:69: backends[0].servers[3]: " LOOPS("unix:/a", "f", "unix:/a",
+                                                       "b") "f:2:91: backends[0].servers[5]: " LOOPS("localho"
+                                                                                                     "st:1",
+                                                                                                     "f",
+                                                                                                     "[::]:1",
+                                                                                                     "b")},
+    {"frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b}\n- {name: g, listen: '127.0.0.1:2', "
+     "backend: "
+     "c}\n- {name: h, listen: '127.0.0.1:3', backend: d}\n"
+     "backends:\n- {name: b, servers: '127.0.0.1:2'}\n- {name: c, servers: ['h:1', '127.0.0.1:3']}\n"
+     "- {name: d, servers: ['127.0.0.1:1', 'h:1']}\n",
+     "f:8:23: backends[2].servers[0]: " LOOPS("127.0.0.1:1", "f", "127.0.0.1:1", "d")},
+};
+
+static void a_proxy_that_connects_to_itself_is_refused(void **state)
+{
+    (void)state;
+    CHECK_BAD(loops);
+}
+
+static void a_frontend_before_another_is_no_loop(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "frontends: [{name: f, listen: '0.0.0.0:1', backend: b}, {name: g, listen: '127.0.0.1:2', backend: "
+        "c}]\n"
+        "backends: [{name: b, servers: ['127.0.0.1:2', 'localhost:2']}, {name: c, servers: '10.0.0.1:1'}]\n",
+        "frontends: [{name: f, listen: ['0.0.0.0:1', '127.0.0.1:0'], backend: b}]\n"
+        "backends: [{name: b, servers: ['10.0.0.1:1', '[::1]:1', 'host:1', 'unix:/1']}]\n",
+        "frontends: [{name: f, listen: '127.0.0.1:1', backend: b}]\n"
+        "backends: [{name: b, servers: ['127.0.0.2:1', '127.0.0.1:2']}]\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        conf_free(load_fine(texts[i]));
+}
+
 /* Hostile files. */
 
 /* `unit` as often as fits into `size` bytes, between `head` and `tail`. */
@@ -640,6 +709,20 @@ static void bad_flags_are_all_named(void **state)
     findings_free(&findings);
 }
 
+static void flags_that_connect_to_themselves_are_refused(void **state)
+{
+    (void)state;
+    static const char *const arguments[] = {"--listen=[::]:1", "--backend=h:1,[::1]:1", NULL};
+    struct findings findings = {0};
+    struct conf *conf = NULL;
+    assert_int_equal(load_flags(arguments, &conf, &findings), ERROR_CONFIG);
+    assert_null(conf);
+    char *text = findings_text(&findings);
+    assert_string_equal(text, "--backend: " LOOPS("[::1]:1", "main", "[::]:1", "main"));
+    free(text);
+    findings_free(&findings);
+}
+
 static void a_configuration_needs_both_sides_or_a_file(void **state)
 {
     (void)state;
@@ -745,7 +828,7 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
         {"deadlines: {half_close: off}\n" SIDES, "may be silent for ever (half_close)"},
         {"deadlines: {half_close: off, half_close_max: 30s}\n" SIDES, NULL},
         {"deadlines: {half_close: off}\n" FRONTEND "backends: [{name: b, servers: ['127.9.9.9:1', '[::1]:1', "
-         "'unix:/a', 'localhost:1']}]\n",
+         "'unix:/a', 'localhost:2']}]\n",
          NULL},
         {"deadlines: {half_close: off}\n" FRONTEND "backends: [{name: b, servers: ['[::1]:1', '[::2]:1']}]\n",
          "before [::2]:1 forgets it after 1m (nf_conntrack_tcp_timeout_close_wait)"},
@@ -790,6 +873,8 @@ int main(void)
         cmocka_unit_test(bad_keys_are_refused_with_the_nearest_name),
         cmocka_unit_test(bad_frontends_and_backends_are_refused),
         cmocka_unit_test(what_is_no_plain_yaml_is_refused),
+        cmocka_unit_test(a_proxy_that_connects_to_itself_is_refused),
+        cmocka_unit_test(a_frontend_before_another_is_no_loop),
         cmocka_unit_test(hostile_files_are_refused_in_bounded_time),
         cmocka_unit_test(an_error_on_a_long_line_is_reported),
         cmocka_unit_test(a_nul_byte_is_refused_where_it_is),
@@ -797,6 +882,7 @@ int main(void)
         cmocka_unit_test(a_long_text_is_cut_in_an_error),
         cmocka_unit_test(flags_alone_make_one_frontend_and_one_backend),
         cmocka_unit_test(bad_flags_are_all_named),
+        cmocka_unit_test(flags_that_connect_to_themselves_are_refused),
         cmocka_unit_test(a_configuration_needs_both_sides_or_a_file),
         cmocka_unit_test(flags_win_over_the_file_in_every_frontend),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
