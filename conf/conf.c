@@ -9,6 +9,11 @@ static void free_frontend(struct conf_frontend *frontend)
         free(frontend->listen[i].text);
     free(frontend->listen);
     free(frontend->trusted);
+    for (size_t i = 0; i < frontend->http.answer_count; i++) {
+        free(frontend->http.answers[i].path);
+        free(frontend->http.answers[i].bytes);
+    }
+    free(frontend->http.answers);
     free(frontend->name);
 }
 

@@ -61,12 +61,23 @@ struct conf_network {
     unsigned char address[16]; /* network byte order, the first 4 for IPv4; zero behind the bits */
 };
 
+/* An answer of the proxy's own that a file replaces (conf/answer_file.h). */
+struct conf_answer {
+    uint16_t status;
+    bool has_date, has_retry_after; /* the file gives these fields */
+    char *path;
+    char *bytes; /* field lines and the empty line, each ended by CR LF, then the body */
+    size_t head_size, body_size;
+};
+
 /* What is done with messages in mode http. */
 struct conf_http {
     enum conf_forwarded forwarded;
     bool via, request_id;
     uint64_t max_head, max_request_line; /* bytes */
     uint64_t max_fields;
+    struct conf_answer *answers; /* no status twice */
+    size_t answer_count;
 };
 
 struct conf_frontend {

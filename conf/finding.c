@@ -48,6 +48,25 @@ static char *add_place(const char *place, unsigned line, unsigned column, const 
     return length < 0 ? NULL : text;
 }
 
+/* Whether that finding is at a place in the file of that name. */
+static bool is_in(const struct finding *finding, const char *name)
+{
+    size_t length = strlen(name);
+    return finding->line > 0 && strncmp(finding->text, name, length) == 0 && finding->text[length] == ':';
+}
+
+static unsigned file_number(const struct findings *findings, const char *name)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < findings->count; i++) {
+        if (is_in(&findings->rows[i], name))
+            return findings->rows[i].file;
+        if (findings->rows[i].file >= number)
+            number = findings->rows[i].file + 1;
+    }
+    return number;
+}
+
 void finding_error(struct findings *findings, const char *place, unsigned line, unsigned column,
                    const char *format, ...)
 {
@@ -56,6 +75,8 @@ void finding_error(struct findings *findings, const char *place, unsigned line, 
     char *message = print_text(format, arguments);
     va_end(arguments);
     struct finding finding = {.line = line, .column = column};
+    if (line > 0)
+        finding.file = file_number(findings, place);
     if (message)
         finding.text = add_place(place, line, column, message);
     free(message);
@@ -95,6 +116,8 @@ bool findings_full(const struct findings *findings)
 
 static bool is_before(const struct finding *a, const struct finding *b)
 {
+    if (a->file != b->file)
+        return a->file < b->file;
     return a->line != b->line ? a->line < b->line : a->column < b->column;
 }
 

@@ -17,6 +17,7 @@ enum { FINDINGS_MAX = 100 };
 
 struct finding {
     bool warning;    /* worth saying, but the configuration is accepted */
+    unsigned file;   /* which one, in the order in which something was found in them */
     unsigned line;   /* from 1; 0: not about a place in a file */
     unsigned column; /* from 1, in bytes */
     char *text;      /* the whole line without a newline, place included; no control characters */
@@ -45,7 +46,7 @@ const char *finding_quote(const char *text, char quoted[static FINDING_QUOTE]);
 /* True once more errors are not worth looking for. */
 bool findings_full(const struct findings *findings);
 
-/* Sorts by line and column, keeping the order of those at one place. */
+/* Sorts by file, line and column, keeping the order of those at one place. */
 void findings_sort(struct findings *findings);
 
 /* One line each, "error: " or "warning: " not added to errors: they already say where. Warnings are prefixed.

@@ -1,5 +1,6 @@
 #include "conf/kind.h"
 
+#include "conf/answer_file.h"
 #include "conf/value.h"
 #include "reaper/error.h"
 
@@ -295,6 +296,14 @@ static void deadlines_allowed(const struct option_row *row, char *allowed, size_
     option_keys("deadlines.", allowed + used, size - used);
 }
 
+static void answers_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "a mapping of a status to a file: ");
+    size_t used = strlen(allowed);
+    answer_file_statuses(allowed + used, size - used);
+}
+
 static void watch_clear(void *slot)
 {
     struct conf_reaper *reaper = slot;
@@ -366,6 +375,7 @@ static const struct option_kind kinds[] = {
     [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},
     [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
     [OPTION_NETWORKS] = {append_network, NULL, networks_allowed, networks_clear, "NETWORK", true},
+    [OPTION_ANSWERS] = {NULL, NULL, answers_allowed, NULL, NULL, false},
     [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, NULL, false},
 };
 

@@ -1,6 +1,7 @@
 #include "conf/load.h"
 
 #include "conf/assign.h"
+#include "conf/file.h"
 #include "conf/loop.h"
 #include "conf/option.h"
 #include "conf/walk.h"
@@ -8,42 +9,9 @@
 #include "reaper/error.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Files. */
-
-/* Reads to the end, or to one byte more than is allowed, which the parser then refuses. -errno, or the size.
- */
-static ssize_t read_whole(int fd, char *bytes, size_t room)
-{
-    size_t size = 0;
-    while (size < room) {
-        ssize_t got = read(fd, bytes + size, room - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        size += (size_t)got;
-    }
-    return (ssize_t)size;
-}
-
-/* The size, or -errno. */
-static ssize_t read_file(const char *name, char *bytes, size_t room)
-{
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    ssize_t size = read_whole(fd, bytes, room);
-    close(fd);
-    return size;
-}
 
 /* Flags. */
 
@@ -257,7 +225,7 @@ int conf_load(const struct conf_source *source, struct conf **out, struct findin
     char *bytes = malloc(room);
     if (!bytes)
         return refuse_memory(findings);
-    ssize_t size = read_file(source->file, bytes, room);
+    ssize_t size = file_read(source->file, bytes, room);
     if (size < 0) {
         finding_error(findings, source->file, 0, 0, "cannot be read: %s", error_text((int)size));
         error = (int)size;

@@ -72,6 +72,16 @@ static void print_networks(const struct option_row *row, const struct conf_front
     }
 }
 
+static void print_answers(const struct conf_http *http, FILE *out)
+{
+    if (http->answer_count == 0)
+        fputs(" {}", out);
+    for (size_t i = 0; i < http->answer_count; i++) {
+        fprintf(out, "\n        %u: ", http->answers[i].status);
+        print_quoted(http->answers[i].path, out);
+    }
+}
+
 static void print_value(const struct conf *conf, const struct option_row *row, const void *object, FILE *out)
 {
     const struct conf_frontend *frontend = object;
@@ -91,6 +101,9 @@ static void print_value(const struct conf *conf, const struct option_row *row, c
         break;
     case OPTION_NETWORKS:
         print_networks(row, frontend, out);
+        break;
+    case OPTION_ANSWERS:
+        print_answers(&frontend->http, out);
         break;
     case OPTION_DEADLINES:
         fputc('\n', out);

@@ -1,5 +1,6 @@
 #include "conf/walk.h"
 
+#include "conf/answer_file.h"
 #include "conf/assign.h"
 #include "conf/loop.h"
 #include "conf/option.h"
@@ -173,6 +174,51 @@ static void walk_deadline(struct walk *walk, const struct yaml_node *node, const
     }
 }
 
+/* The file of one status. The answer is part of the frontend from the start, which so frees it. */
+static void walk_answer(struct walk *walk, const struct yaml_node *node, const char *shown, uint16_t status,
+                        struct conf_http *http)
+{
+    struct place place = place_of(walk, node, shown);
+    if (node->kind != YAML_SCALAR) {
+        refuse(walk, node, shown, "the path of a file");
+        return;
+    }
+    struct conf_answer *grown = realloc(http->answers, (http->answer_count + 1) * sizeof *grown);
+    if (!grown) {
+        refuse_memory(walk, node);
+        return;
+    }
+    http->answers = grown;
+    grown += http->answer_count++;
+    *grown = (struct conf_answer){.status = status};
+    if (answer_file_read(node->text, &place, grown, walk->findings) == -ENOMEM)
+        walk->out_of_memory = true;
+}
+
+/* {503: /path}. */
+static void walk_answers(struct walk *walk, const struct yaml_node *node, const char *shown,
+                         const struct option_row *row, struct conf_http *http)
+{
+    if (node->kind != YAML_MAPPING && !(node->kind == YAML_SCALAR && !*node->text)) {
+        refuse_row(walk, node, shown, row, NULL);
+        return;
+    }
+    for (const struct yaml_node *child = node->first; child && !is_over(walk); child = child->next) {
+        char key[SHOWN];
+        compose(key, "%s.%.32s", shown, child->key);
+        const struct yaml_node *first = yaml_get(node, child->key);
+        struct place place = place_of_key(walk, child, key);
+        uint16_t status = answer_file_status(child->key);
+        if (first != child)
+            refuse_again(walk, child, key, first);
+        else if (status == 0)
+            assign_refuse_row(&place, "a status that the proxy never answers with", row, NULL,
+                              walk->findings);
+        else
+            walk_answer(walk, child, key, status, http);
+    }
+}
+
 static void walk_reference(struct walk *walk, const struct yaml_node *node, const char *shown,
                            const struct option_row *row, struct conf_frontend *frontend)
 {
@@ -200,6 +246,9 @@ static void walk_value(struct walk *walk, const struct yaml_node *node, const ch
         struct conf_frontend *frontend = object;
         const struct section section = {"deadlines.", shown, &frontend->deadlines};
         walk_mapping(walk, node, &section);
+    } else if (row->type == OPTION_ANSWERS) {
+        struct conf_frontend *frontend = object;
+        walk_answers(walk, node, shown, row, &frontend->http);
     } else if (row->type == OPTION_REFERENCE) {
         walk_reference(walk, node, shown, row, object);
     } else if (option_is_list(row)) {

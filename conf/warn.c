@@ -1,5 +1,6 @@
 #include "conf/warn.h"
 
+#include "conf/option.h"
 #include "conf/value.h"
 
 #include <arpa/inet.h>
@@ -95,6 +96,38 @@ static void warn_extend(const struct conf_frontend *frontend, struct findings *f
             frontend->name);
 }
 
+/* Whether an option of mode http has another value than its default. */
+static bool is_set(const struct option_row *row, const struct conf_frontend *frontend)
+{
+    char text[VALUE_NUMBER_TEXT];
+    if (row->type == OPTION_NETWORKS)
+        return frontend->trusted_count > 0;
+    if (row->type == OPTION_ANSWERS)
+        return frontend->http.answer_count > 0;
+    option_text(row, frontend, text, sizeof text);
+    return strcmp(text, row->fallback) != 0;
+}
+
+/* Who sets what is for messages wants them followed. */
+static void warn_mode(const struct conf_frontend *frontend, struct findings *findings)
+{
+    static const char list[] = "frontends[].";
+    static const char section[] = "frontends[].http.";
+    char keys[OPTION_ALLOWED];
+    size_t used = 0;
+    size_t count = 0;
+    const struct option_row *rows = option_table(&count);
+    for (size_t i = 0; frontend->mode == CONF_MODE_TCP && i < count && used < sizeof keys; i++) {
+        bool is_http =
+            rows[i].type == OPTION_NETWORKS || strncmp(rows[i].path, section, strlen(section)) == 0;
+        if (is_http && is_set(&rows[i], frontend))
+            used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%s", used ? ", " : "",
+                                     rows[i].path + strlen(list));
+    }
+    if (used > 0)
+        finding_warning(findings, "frontend %s: mode tcp takes no notice of %s", frontend->name, keys);
+}
+
 static void warn_descriptors(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
     uint64_t sessions = 0;
@@ -123,6 +156,8 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
         warn_conntrack(conf, &conf->frontends[i], host, findings);
     for (size_t i = 0; i < conf->frontend_count; i++)
         warn_extend(&conf->frontends[i], findings);
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        warn_mode(&conf->frontends[i], findings);
     warn_descriptors(conf, host, findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_unused(conf, i, findings);

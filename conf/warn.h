@@ -1,7 +1,7 @@
 #ifndef CONF_WARN_H
 #define CONF_WARN_H
 
-/* What is allowed but will surprise: settings that do not fit this host.
+/* What is allowed but will surprise: settings that do not fit this host, or each other.
  *
  * The host's facts are a parameter, so that this can be tested; conf_host_read() gets them from the kernel.
  * Any thread. Warnings never refuse a configuration. */

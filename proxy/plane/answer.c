@@ -91,11 +91,12 @@ enum answer_format answer_format(const struct message *request)
 
 /* ---- the answer ---- */
 
-static void write_date(char text[static 32], time_t now)
+static void write_date(char *text, size_t size, time_t now)
 {
     struct tm tm;
     gmtime_r(&now, &tm);
-    strftime(text, 32, "%a, %d %b %Y %H:%M:%S GMT", &tm); /* the C locale: nothing here calls setlocale() */
+    strftime(text, size, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n",
+             &tm); /* the C locale: nothing here calls setlocale() */
 }
 
 static int write_body(char *space, size_t size, const struct answer *answer, enum answer_format format)
@@ -115,20 +116,56 @@ static int write_body(char *space, size_t size, const struct answer *answer, enu
     return snprintf(space, size, "%d %s: %s\n", status, reason, answer->text);
 }
 
-size_t answer_write(char space[static ANSWER_SIZE], int status, enum answer_format format, bool head_only,
-                    time_t now)
+static const struct conf_answer *find_file(const struct conf_http *http, int status)
 {
-    const struct answer *answer = find(status);
-    char body[ANSWER_SIZE], date[32], retry[32] = "";
-    int body_size = write_body(body, sizeof body, answer, format);
-    write_date(date, now);
-    if (status == 503)
+    for (size_t i = 0; i < http->answer_count; i++)
+        if (http->answers[i].status == status)
+            return &http->answers[i];
+    return NULL;
+}
+
+/* What the proxy says of an answer, but for the end of its head. `file`: what it gives is not said again. */
+static size_t write_head(char space[static ANSWER_SIZE], const struct answer *answer, size_t body_size,
+                         const struct conf_answer *file, time_t now)
+{
+    char date[64] = "";
+    char retry[32] = "";
+    if (!file || !file->has_date)
+        write_date(date, sizeof date, now);
+    if (answer->status == 503 && (!file || !file->has_retry_after))
         snprintf(retry, sizeof retry, "Retry-After: %d\r\n", ANSWER_RETRY_AFTER_S);
-    int size = snprintf(space, ANSWER_SIZE,
-                        "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s"
-                        "Connection: close\r\n\r\n%s",
-                        status, answer->reason, date, formats[format].content_type, body_size, retry,
-                        head_only ? "" : body);
+    int size =
+        snprintf(space, ANSWER_SIZE, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%sConnection: close\r\n",
+                 answer->status, answer->reason, date, body_size, retry);
     assert(size > 0 && size < ANSWER_SIZE);
     return (size_t)size;
+}
+
+/* The proxy's own, in one piece. */
+static size_t write_own(const struct answer *answer, const struct answer_choice *choice, time_t now,
+                        char space[static ANSWER_SIZE])
+{
+    char body[ANSWER_SIZE];
+    int body_size = write_body(body, sizeof body, answer, choice->format);
+    size_t head_size = write_head(space, answer, (size_t)body_size, NULL, now);
+    int rest = snprintf(space + head_size, ANSWER_SIZE - head_size, "Content-Type: %s\r\n\r\n%s",
+                        formats[choice->format].content_type, choice->head_only ? "" : body);
+    assert(rest > 0 && (size_t)rest < ANSWER_SIZE - head_size);
+    return head_size + (size_t)rest;
+}
+
+int answer_write(const struct answer_choice *choice, time_t now, char space[static ANSWER_SIZE],
+                 struct iovec parts[static ANSWER_PARTS])
+{
+    const struct answer *answer = find(choice->status);
+    const struct conf_answer *file = find_file(choice->http, choice->status);
+    parts[0].iov_base = space;
+    if (!file) {
+        parts[0].iov_len = write_own(answer, choice, now, space);
+        return 1;
+    }
+    parts[0].iov_len = write_head(space, answer, file->body_size, file, now);
+    parts[1].iov_base = file->bytes;
+    parts[1].iov_len = file->head_size + (choice->head_only ? 0 : file->body_size);
+    return 2;
 }

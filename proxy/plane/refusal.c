@@ -42,11 +42,15 @@ static enum turn write_answer(struct session *s)
 {
     struct exchange *x = s->exchange;
     char text[ANSWER_SIZE];
+    struct iovec parts[ANSWER_PARTS];
     uint64_t moved = 0;
-    size_t size = answer_write(text, x->status, (enum answer_format)x->format, x->asked.head, time(NULL));
-    struct iovec part = {.iov_base = text, .iov_len = size};
+    const struct answer_choice choice = {.status = x->status,
+                                         .format = (enum answer_format)x->format,
+                                         .head_only = x->asked.head,
+                                         .http = &s->frontend->conf->http};
+    int count = answer_write(&choice, time(NULL), text, parts);
     enum relay_event event =
-        relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), &part, 1, &moved);
+        relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, count, &moved);
     if (moved > 0)
         pair_progress(&s->pair, HALF_RESPONSE, moved, worker_now_ms(s->worker));
     switch (event) {

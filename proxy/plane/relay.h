@@ -6,9 +6,9 @@
  *
  * Bytes are read into the worker's scratch buffer and written to the sink at once. What the sink does not
  * take is held, in a buffer of just that size, and nothing more is read until it has gone: a half never holds
- * more than RELAY_SCRATCH bytes, or a pipe's worth when it is spliced. A half with large reads is bulk:
- * it is spliced, through a pipe that the worker's pool lends it for one run or for as long as it holds bytes.
- * An idle half owns nothing.
+ * more than RELAY_SCRATCH bytes, a pipe's worth when it is spliced, or one answer of the proxy's own. A half
+ * with large reads is bulk: it is spliced, through a pipe that the worker's pool lends it for one run or for
+ * as long as it holds bytes. An idle half owns nothing.
  *
  * A relay belongs to a session; its worker's thread only. */
 

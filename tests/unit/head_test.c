@@ -1,4 +1,3 @@
-#include "proxy/plane/answer.h"
 #include "proxy/plane/head.h"
 #include "tests/unit/cmocka.h"
 
@@ -143,50 +142,6 @@ static void a_response_says_what_becomes_of_the_clients_connection(void **state)
                     "HTTP/1.1 404 \r\nContent-Length: 1\r\n\r\n");
 }
 
-static enum answer_format format_for(const char *accept)
-{
-    char text[512];
-    struct message request;
-    snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", accept);
-    assert_int_equal(message_parse_request(&request, text, strlen(text), &limits), 0);
-    return answer_format(&request);
-}
-
-static void an_answer_has_the_form_that_is_liked_best(void **state)
-{
-    (void)state;
-    assert_int_equal(format_for(""), ANSWER_TEXT);
-    assert_int_equal(format_for("Accept: */*\r\n"), ANSWER_TEXT);
-    assert_int_equal(format_for("Accept: application/json\r\n"), ANSWER_JSON);
-    assert_int_equal(format_for("Accept: text/html,application/xml;q=0.9,*/*;q=0.8\r\n"), ANSWER_HTML);
-    assert_int_equal(format_for("Accept: text/html;q=0.2, application/json; q=0.25\r\n"), ANSWER_JSON);
-    assert_int_equal(format_for("Accept: application/json;q=0\r\n"), ANSWER_TEXT);
-    assert_int_equal(format_for("Accept: image/png\r\nAccept: TEXT/HTML\r\n"), ANSWER_HTML);
-}
-
-static void an_answer_is_a_whole_response(void **state)
-{
-    (void)state;
-    static const int statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
-    static const struct message_asked asked = {.minor = 1};
-    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
-        for (enum answer_format format = ANSWER_TEXT; format <= ANSWER_JSON; format++) {
-            char text[ANSWER_SIZE];
-            struct message response;
-            size_t size = answer_write(text, statuses[i], format, false, 784111777);
-            const char *end = memmem(text, size, "\r\n\r\n", 4);
-            assert_non_null(end);
-            size_t head = (size_t)(end - text) + 4;
-            assert_int_equal(message_parse_response(&response, text, head, &limits, &asked), 0);
-            assert_int_equal(response.status, statuses[i]);
-            assert_int_equal(response.length, size - head);
-            assert_false(response.keep_alive);
-            assert_non_null(memmem(text, size, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 37));
-            assert_int_equal(memmem(text, size, "Retry-After: ", 13) != NULL, statuses[i] == 503);
-            assert_int_equal(answer_write(text, statuses[i], format, true, 784111777), head);
-        }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,8 +155,6 @@ int main(void)
         cmocka_unit_test(via_is_appended_to),
         cmocka_unit_test(too_little_space_is_said),
         cmocka_unit_test(a_response_says_what_becomes_of_the_clients_connection),
-        cmocka_unit_test(an_answer_has_the_form_that_is_liked_best),
-        cmocka_unit_test(an_answer_is_a_whole_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,6 +277,22 @@ static const struct bad values[] = {
      "f:1:76: deadlines.half_close.client: found the key again; allowed: once (first on line 1)\n"},
 };
 
+#define STATUSES "; allowed: a mapping of a status to a file: 400, 408, 414, 431, 501, 502, 503, 504, 505\n"
+#define ANSWERS(value)                                                                                       \
+    "frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b, http: {answers: " value "}}\n" BACKEND
+
+static const struct bad answers[] = {
+    {ANSWERS("/a"), "f:2:64: frontends[0].http.answers: found '/a'" STATUSES},
+    {ANSWERS("[503]"), "f:2:64: frontends[0].http.answers: found a list" STATUSES},
+    {ANSWERS("{200: /a}"),
+     "f:2:65: frontends[0].http.answers.200: found a status that the proxy never answers with" STATUSES},
+    {ANSWERS("{503: [/a], 502: /nonexistent/x, 503: /b}"),
+     "f:2:70: frontends[0].http.answers.503: found a list; allowed: the path of a file\n"
+     "f:2:81: frontends[0].http.answers.502: found '/nonexistent/x'; allowed: the absolute path of a file of "
+     "up to 64KiB (No such file or directory)\n"
+     "f:2:97: frontends[0].http.answers.503: found the key again; allowed: once (first on line 2)\n"},
+};
+
 static const struct bad keys[] = {
     {"worker: 1\n" SIDES, "f:1:1: worker: found an unknown key; did you mean 'workers'?\n"},
     {"timeout: 1\n" SIDES, "f:1:1: timeout: found an unknown key; allowed: " TOP_KEYS "\n"},
@@ -432,6 +448,12 @@ static void bad_keys_are_refused_with_the_nearest_name(void **state)
     CHECK_BAD(keys);
 }
 
+static void bad_answers_are_refused_where_they_are_named(void **state)
+{
+    (void)state;
+    CHECK_BAD(answers);
+}
+
 static void bad_frontends_and_backends_are_refused(void **state)
 {
     (void)state;
@@ -442,6 +464,73 @@ static void what_is_no_plain_yaml_is_refused(void **state)
 {
     (void)state;
     CHECK_BAD(syntax);
+}
+
+/* A file with that text; the caller removes it. */
+static void write_file(char name[static 64], const char *text)
+{
+    snprintf(name, 64, "/tmp/lastack_load_test_XXXXXX");
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void answers_are_read_from_their_files_and_printed_as_their_names(void **state)
+{
+    (void)state;
+    char first[64], second[64], text[512];
+    char *printed = NULL;
+    size_t size = 0;
+    write_file(first, "Content-Type: text/plain\n\nlater\n");
+    write_file(second, "Date: now\r\n\r\n");
+    snprintf(text, sizeof text,
+             "frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b, mode: http,\n"
+             "   http: {answers: {503: %s, '502': %s}}}\n" BACKEND,
+             first, second);
+    struct conf *conf = load_fine(text);
+    FILE *file = open_memstream(&printed, &size);
+    conf_print(conf, file);
+    fclose(file);
+    conf_free(conf);
+    conf = load_fine(printed);
+    const struct conf_http *http = &conf->frontends[0].http;
+    assert_int_equal(http->answer_count, 2);
+    assert_int_equal(http->answers[0].status, 503);
+    assert_string_equal(http->answers[0].path, first);
+    assert_int_equal(http->answers[0].body_size, 6);
+    assert_memory_equal(http->answers[0].bytes, "Content-Type: text/plain\r\n\r\nlater\n", 34);
+    assert_int_equal(http->answers[1].status, 502);
+    assert_true(http->answers[1].has_date);
+    conf_free(conf);
+    free(printed);
+    unlink(first);
+    unlink(second);
+}
+
+static void a_bad_answer_is_refused_at_its_own_line(void **state)
+{
+    (void)state;
+    char name[64], text[512], expected[512];
+    struct findings findings = {0};
+    struct conf *conf = NULL;
+    write_file(name, "X: y\n\nbody\n");
+    snprintf(text, sizeof text,
+             "frontends: [{name: f, listen: '127.0.0.1:1', backend: b, http: {answers: {503: %s}}}]\n"
+             "backends: [{name: b, servers: 'host'}]\n",
+             name);
+    assert_int_equal(load(text, &conf, &findings), ERROR_CONFIG);
+    assert_null(conf);
+    char *errors = findings_text(&findings);
+    snprintf(expected, sizeof expected,
+             "f:2:31: backends[0].servers: found 'host'; allowed: " SERVERS
+             " (a port is missing, as in 127.0.0.1:8080)\n"
+             "%s:3:1: found a body, and no Content-Type before it; allowed: a body with one, or no body\n",
+             name);
+    assert_string_equal(errors, expected);
+    free(errors);
+    findings_free(&findings);
+    unlink(name);
 }
 
 #define LOOPS(address, name, listen, back)                                                                   \
@@ -839,6 +928,13 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
          "needs 1002 descriptors, but this process may have 1000"},
         {FRONTEND "backends: [{name: b, servers: 'h:1'}, {name: c, servers: 'h:1'}]\n",
          "warning: backend c: no frontend uses it\n"},
+        {"frontends: [{name: f, listen: 'unix:/a', backend: b, trusted: '10.0.0.0/8', http: {via: on, "
+         "max_fields: 100}}]\n" BACKEND,
+         "warning: frontend f: mode tcp takes no notice of trusted, http.via\n"},
+        {"frontends: [{name: f, listen: 'unix:/a', backend: b, mode: http, trusted: '10.0.0.0/8', http: "
+         "{via: "
+         "on}}]\n" BACKEND,
+         NULL},
     };
     const struct conf_host host = {.conntrack_close_wait_ms = 60000, .descriptors = 1000};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -871,8 +967,11 @@ int main(void)
         cmocka_unit_test(what_is_printed_loads_as_the_same),
         cmocka_unit_test(bad_values_are_refused_where_they_are),
         cmocka_unit_test(bad_keys_are_refused_with_the_nearest_name),
+        cmocka_unit_test(bad_answers_are_refused_where_they_are_named),
         cmocka_unit_test(bad_frontends_and_backends_are_refused),
         cmocka_unit_test(what_is_no_plain_yaml_is_refused),
+        cmocka_unit_test(answers_are_read_from_their_files_and_printed_as_their_names),
+        cmocka_unit_test(a_bad_answer_is_refused_at_its_own_line),
         cmocka_unit_test(a_proxy_that_connects_to_itself_is_refused),
         cmocka_unit_test(a_frontend_before_another_is_no_loop),
         cmocka_unit_test(hostile_files_are_refused_in_bounded_time),

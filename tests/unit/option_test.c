@@ -221,7 +221,7 @@ static void check_default(const struct option_row *row, const struct yaml_node *
         fail_msg("conf/lastack.yaml lacks %s", row->path);
         return;
     }
-    if (row->type == OPTION_DEADLINES) {
+    if (row->type == OPTION_DEADLINES || row->type == OPTION_ANSWERS) {
         assert_int_equal(node->kind, YAML_MAPPING);
         assert_null(node->first);
     } else if (row->fallback) {
