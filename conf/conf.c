@@ -3,6 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t conf_surplus(const struct conf_frontend *frontend)
+{
+    bool refuses = frontend->mode == CONF_MODE_HTTP && frontend->http.over_limit == CONF_OVER_LIMIT_REFUSE;
+    return refuses ? CONF_SURPLUS_MAX : 0;
+}
+
 static void free_frontend(struct conf_frontend *frontend)
 {
     for (size_t i = 0; i < frontend->listen_count; i++)

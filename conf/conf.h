@@ -22,6 +22,10 @@
 enum conf_mode { CONF_MODE_TCP, CONF_MODE_HTTP };
 /* Which field tells the backend who the client is. */
 enum conf_forwarded { CONF_FORWARDED_X, CONF_FORWARDED, CONF_FORWARDED_OFF };
+/* What becomes of a connection beyond `max_connections`. */
+enum conf_over_limit { CONF_OVER_LIMIT_WAIT, CONF_OVER_LIMIT_REFUSE };
+/* How many of them a frontend that refuses them accepts at a time; the others wait. */
+enum { CONF_SURPLUS_MAX = 64 };
 enum conf_balance { CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN, CONF_BALANCE_SOURCE };
 enum conf_log_format { CONF_LOG_LOGFMT, CONF_LOG_JSON };
 /* Each includes those before it. */
@@ -76,6 +80,7 @@ struct conf_http {
     bool via, request_id;
     uint64_t max_head, max_request_line; /* bytes */
     uint64_t max_fields;
+    enum conf_over_limit over_limit;
     struct conf_answer *answers; /* no status twice */
     size_t answer_count;
 };
@@ -132,6 +137,9 @@ struct conf {
     struct conf_backend *backends;
     size_t backend_count; /* at least 1 */
 };
+
+/* How many sessions beyond `max_connections` that frontend refuses at a time. */
+uint64_t conf_surplus(const struct conf_frontend *frontend);
 
 /* Frees it and everything that it owns. NULL is fine. */
 void conf_free(struct conf *conf);

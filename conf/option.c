@@ -19,6 +19,11 @@ static const char *const forwarded[] = {
     [CONF_FORWARDED_OFF] = "off",
     NULL,
 };
+static const char *const over_limits[] = {
+    [CONF_OVER_LIMIT_WAIT] = "wait",
+    [CONF_OVER_LIMIT_REFUSE] = "refuse",
+    NULL,
+};
 static const char *const balances[] = {
     [CONF_BALANCE_ROUNDROBIN] = "roundrobin",
     [CONF_BALANCE_LEASTCONN] = "leastconn",
@@ -283,6 +288,14 @@ static const struct option_row side_rows[] = {
      .offset = offsetof(struct conf_frontend, http.max_fields),
      NOT_A_DEADLINE,
      .help = "Mode http: fields that the head of a message may have; beyond that 431"},
+    {.path = "frontends[].http.over_limit",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_WORD,
+     .fallback = "wait",
+     .words = over_limits,
+     .offset = offsetof(struct conf_frontend, http.over_limit),
+     NOT_A_DEADLINE,
+     .help = "Mode http: what becomes of a connection beyond max_connections; refuse answers it with 503"},
     {.path = "frontends[].http.answers",
      .scope = SCOPE_FRONTEND,
      .type = OPTION_ANSWERS,

@@ -131,9 +131,12 @@ static void warn_mode(const struct conf_frontend *frontend, struct findings *fin
 static void warn_descriptors(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
     uint64_t sessions = 0;
-    for (size_t i = 0; i < conf->frontend_count; i++)
+    uint64_t surplus = 0; /* without a backend leg */
+    for (size_t i = 0; i < conf->frontend_count; i++) {
         sessions += conf->frontends[i].max_connections;
-    uint64_t needed = 2 * sessions + DESCRIPTORS_BESIDES;
+        surplus += conf_surplus(&conf->frontends[i]);
+    }
+    uint64_t needed = 2 * sessions + surplus + DESCRIPTORS_BESIDES;
     if (sessions > 0 && needed > host->descriptors)
         finding_warning(findings,
                         "max_connections of all frontends needs %" PRIu64

@@ -1,5 +1,6 @@
 #include "proxy/plane/listener.h"
 
+#include "proxy/plane/place.h"
 #include "proxy/plane/session.h"
 
 #include <errno.h>
@@ -12,23 +13,6 @@ enum { ACCEPTS_PER_TURN = 64 };
 
 /* A listener at its limit stops and goes on with every session that ends; it says so this often at most. */
 enum { SAY_EVERY_MS = 10000 };
-
-static bool take_place(struct listener *listener)
-{
-    struct frontend *frontend = listener->frontend;
-    uint64_t max = frontend->conf->max_connections;
-    uint64_t before = atomic_fetch_add_explicit(&frontend->sessions, 1, memory_order_relaxed);
-    if ((max == 0 || before < max) && plane_admit(listener->worker->plane))
-        return true;
-    atomic_fetch_sub_explicit(&frontend->sessions, 1, memory_order_relaxed);
-    return false;
-}
-
-static void give_place_back(struct listener *listener)
-{
-    atomic_fetch_sub_explicit(&listener->frontend->sessions, 1, memory_order_relaxed);
-    plane_release(listener->worker->plane);
-}
 
 static void say_paused(struct listener *listener, const char *why)
 {
@@ -62,27 +46,28 @@ static void rest(struct listener *listener, const char *why)
 /* One connection. False when there is none, or none can be taken now. */
 static bool accept_one(struct listener *listener)
 {
+    struct plane *plane = listener->worker->plane;
+    struct frontend *frontend = listener->frontend;
     union socket_address client;
-    if (!take_place(listener)) {
+    enum place place = place_take(plane, frontend);
+    if (place == PLACE_NONE) {
         pause_accepting(listener, "limit");
         return false;
     }
     int fd = socket_accept(listener->fd, &client);
-    if (fd == -EAGAIN) {
-        give_place_back(listener);
-        return false;
-    }
     if (fd < 0) {
-        give_place_back(listener);
-        pause_accepting(listener, uv_err_name(fd));
+        place_give_back(plane, frontend, place);
+        if (fd != -EAGAIN)
+            pause_accepting(listener, uv_err_name(fd));
         return false;
     }
+    place = place_settle(plane, frontend, place);
     listener->paused = false;
     listener->worker->lacks = 0;
-    int error = session_open(listener->worker, listener->frontend, fd, &client);
+    int error = session_open(listener->worker, frontend, place, fd, &client);
     if (error) {
         socket_abort(fd);
-        give_place_back(listener);
+        place_give_back(plane, frontend, place);
     } else {
         error = listener->worker->lacks;
     }

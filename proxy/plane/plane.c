@@ -1,5 +1,6 @@
 #include "proxy/plane/plane.h"
 
+#include "proxy/plane/place.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
 
@@ -40,8 +41,9 @@ struct plane {
 
 /* ---- limits ---- */
 
-/* Every session needs two descriptors. Raises the soft limit to the hard one first. */
-static uint64_t sessions_allowed(unsigned workers, size_t listeners)
+/* Every session needs two descriptors, one that is only refused needs one. Raises the soft limit to the hard
+ * one first. */
+static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t surplus)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit))
@@ -50,7 +52,7 @@ static uint64_t sessions_allowed(unsigned workers, size_t listeners)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
-    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER);
+    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER) + surplus;
     if (reserved >
         limit.rlim_cur / 2) /* a tight limit is shared; without descriptors a half is only copied */
         reserved = limit.rlim_cur / 2;
@@ -59,11 +61,7 @@ static uint64_t sessions_allowed(unsigned workers, size_t listeners)
 
 bool plane_admit(struct plane *plane)
 {
-    uint64_t before = atomic_fetch_add_explicit(&plane->sessions, 1, memory_order_relaxed);
-    if (before < plane->sessions_max)
-        return true;
-    plane_release(plane);
-    return false;
+    return place_count(&plane->sessions, plane->sessions_max);
 }
 
 void plane_release(struct plane *plane)
@@ -142,6 +140,14 @@ static int allocate(struct plane *plane)
     return 0;
 }
 
+static uint64_t surplus_allowed(const struct conf *conf)
+{
+    uint64_t surplus = 0;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        surplus += conf_surplus(&conf->frontends[f]);
+    return surplus;
+}
+
 static int start_workers(struct plane *plane)
 {
     for (unsigned w = 0; w < plane->worker_count; w++) {
@@ -177,7 +183,8 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
     int error = allocate(plane);
     if (!error) {
-        plane->sessions_max = sessions_allowed(plane->worker_count, plane->address_count);
+        plane->sessions_max =
+            sessions_allowed(plane->worker_count, plane->address_count, surplus_allowed(conf));
         error = open_all(plane, where);
     }
     if (!error) {

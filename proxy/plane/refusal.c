@@ -14,6 +14,7 @@ static int status_for(enum reason reason)
     case REASON_CONNECT:
     case REASON_RESPONSE:
         return 504;
+    case REASON_LIMIT:
     case REASON_NO_DESCRIPTORS:
     case REASON_NO_PORTS:
     case REASON_NO_MEMORY:

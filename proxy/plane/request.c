@@ -96,6 +96,8 @@ static enum turn begin_request(struct session *s)
     if (status)
         return refusal_of_request(s, -status);
     note_request(x, &request);
+    if (s->place == PLACE_SURPLUS)
+        return refusal_begin(s, REASON_LIMIT, 0);
     if (!rewrite_request(s, &request))
         return refusal_of_request(s, 503);
     http_release_head(http);

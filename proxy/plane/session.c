@@ -542,13 +542,15 @@ static struct session *allocate(const struct frontend *frontend)
     return &both->session;
 }
 
-int session_open(struct worker *worker, struct frontend *frontend, int fd, const union socket_address *client)
+int session_open(struct worker *worker, struct frontend *frontend, enum place place, int fd,
+                 const union socket_address *client)
 {
     struct session *s = allocate(frontend);
     if (!s)
         return -ENOMEM;
     s->worker = worker;
     s->frontend = frontend;
+    s->place = place;
     s->client = *client;
     s->legs[LEG_CLIENT].source.ready = client_ready;
     s->legs[LEG_CLIENT].relay = (struct relay_leg){.fd = fd, .unsure = client->family == AF_UNIX};

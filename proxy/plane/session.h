@@ -17,6 +17,7 @@
 
 #include "proxy/plane/exchange.h"
 #include "proxy/plane/peer.h"
+#include "proxy/plane/place.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
@@ -39,15 +40,16 @@ struct session {
     struct alarm alarm;        /* the next deadline */
     struct task task;          /* more to relay */
     uint64_t id;               /* unique in this process */
-    enum clearing clearing;    /* of the backend's socket after our RST */
-    uint32_t looks;            /* how often we looked, for that or for the client */
-    struct diag_id peer;       /* that socket; while clearing is CLEARING_STILL */
+    enum place place;
+    enum clearing clearing; /* of the backend's socket after our RST */
+    uint32_t looks;         /* how often we looked, for that or for the client */
+    struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
     union socket_address client;
 };
 
-/* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place it was admitted
- * to, unless it fails: -ENOMEM, or what registering the socket returned. */
-int session_open(struct worker *worker, struct frontend *frontend, int fd,
+/* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place that was taken
+ * for it, unless it fails: -ENOMEM, or what registering the socket returned. */
+int session_open(struct worker *worker, struct frontend *frontend, enum place place, int fd,
                  const union socket_address *client);
 
 /* Ends it when it comes to rest, within the `drain` deadline. It may end, but is not freed, before this

@@ -2,6 +2,7 @@
 
 #include "proxy/plane/listener.h"
 #include "proxy/plane/parting.h"
+#include "proxy/plane/place.h"
 #include "proxy/plane/session.h"
 
 #include <assert.h>
@@ -112,8 +113,7 @@ void worker_session_opened(struct worker *worker, struct session *session)
 
 void worker_session_ended(struct worker *worker, struct session *session)
 {
-    atomic_fetch_sub_explicit(&session->frontend->sessions, 1, memory_order_relaxed);
-    plane_release(worker->plane);
+    place_give_back(worker->plane, session->frontend, session->place);
     worker->places = true;
 }
 

@@ -30,6 +30,7 @@
     X(REASON_REQUEST_CUT, request_cut, "the client closed inside a request")                                 \
     X(REASON_RESPONSE_CUT, response_cut, "the backend closed inside a response")                             \
     X(REASON_NO_RESPONSE, no_response, "the backend closed before it answered")                              \
+    X(REASON_LIMIT, limit, "the frontend had as many sessions as it may have")                               \
     X(REASON_LIFETIME, lifetime, "the session reached its lifetime")                                         \
     X(REASON_DRAIN, drain, "the proxy is shutting down")                                                     \
     X(REASON_SHUTDOWN, shutdown, "the proxy was told to end at once")                                        \

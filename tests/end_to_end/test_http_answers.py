@@ -1,19 +1,35 @@
-"""Mode http, answers of the proxy's own: from files, and to clients that do not read. Runs in
+"""Mode http, answers of the proxy's own: from files, at the limit of connections, to clients that do not read. Runs in
 a network namespace of its own, whose buffers it makes small."""
 
+import contextlib
 import hashlib
 import pathlib
+import re
 import socket
 import subprocess
 import tempfile
+import threading
 import unittest
 
-from harness import BOUND_S, LASTACK, Proxy, Server, main, parse_log_line, receive_all, sockets, unused_port, wait_for
+from harness import BOUND_S, LASTACK, Proxy, Server, connect, main, parse_log_line, receive_all, receive_exactly, \
+    sockets, unused_port, wait_for
 from leaks import enter_namespace
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 DATE = rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n"
+SURPLUS_MAX = 64
+
+
+def serve(connection):
+    """Answers one request after the other."""
+    data = b""
+    while piece := connection.recv(4096):
+        data += piece
+        while b"\r\n\r\n" in data:
+            data = data.partition(b"\r\n\r\n")[2]
+            connection.sendall(OK)
 
 
 def requests_of(proxy):
@@ -148,6 +164,176 @@ class SlowClients(Case):
         with self.assertRaises(ConnectionResetError):
             receive_all(client)
 
+
+class OverLimit(Case):
+    def limited(self, backend, most, answers=None, **options):
+        return self.proxy(backend, answers or {}, frontend=f"max_connections: {most},",
+                          http="over_limit: refuse", **options)
+
+    def client(self, proxy):
+        return self.enterContext(connect(proxy.address))
+
+    def assert_served(self, client):
+        client.sendall(GET)
+        self.assertEqual(receive_exactly(client, len(OK)), OK)
+
+    def assert_refused(self, client):
+        answer = ask(client)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n"), answer)
+        self.assertIn(b"\r\nRetry-After: 5\r\n", answer)
+        client.close()
+
+    def waiting(self, proxy):
+        return sum(row.receive_queue for row in sockets("state listening", f"sport = :{proxy.port}"))
+
+    def test_those_beyond_are_refused_and_those_within_are_served_on(self):
+        with Server(serve) as server:
+            proxy = self.limited(server.address, 3)
+            served = [self.client(proxy) for _ in range(3)]
+            for client in served:
+                self.assert_served(client)
+            for _ in range(5):
+                self.assert_refused(self.client(proxy))
+                for client in served:
+                    self.assert_served(client)
+            self.assertEqual(server.accepted_count, 3)
+            served.pop().close()
+            proxy.wait_for_sessions(6)  # its place is free once its line is there
+            served.append(self.client(proxy))
+            self.assert_served(served[-1])
+            self.assert_refused(self.client(proxy))
+            for client in served:
+                client.close()
+            proxy.wait_for_sessions(10)
+        refused = [line for line in requests_of(proxy) if line["status"] == "503"]
+        self.assertEqual([(line["answered_for"], line["backend"]) for line in refused], [("limit", "none")] * 6)
+        self.assertEqual(sorted(session["reason"] for session in proxy.sessions), ["closed"] * 4 + ["limit"] * 6)
+
+    def test_the_answer_may_be_a_file(self):
+        path = self.file("503.http", b"Content-Type: a/b\nRetry-After: 60\n\nfull")
+        with Server(serve) as server:
+            proxy = self.limited(server.address, 1, {503: path})
+            first = self.client(proxy)
+            self.assert_served(first)
+            answer = ask(self.client(proxy))
+            self.assertTrue(answer.endswith(b"\r\nContent-Type: a/b\r\nRetry-After: 60\r\n\r\nfull"), answer)
+            self.assertEqual(len(re.findall(rb"(?i)retry-after", answer)), 1)
+            first.close()
+
+    def test_a_refusal_waits_for_the_head_of_a_request(self):
+        with Server(serve) as server:
+            proxy = self.limited(server.address, 1)
+            first = self.client(proxy)
+            self.assert_served(first)
+            second = self.client(proxy)
+            second.sendall(GET[:-2])
+            second.settimeout(0.2)
+            with self.assertRaises(TimeoutError):
+                second.recv(1)
+            second.settimeout(BOUND_S)
+            second.sendall(GET[-2:])
+            self.assertTrue(receive_all(second).startswith(b"HTTP/1.1 503 "))
+            first.close()
+
+    def test_the_surplus_is_bounded_and_the_rest_waits(self):
+        with Server(serve) as server, contextlib.ExitStack() as stack:
+            proxy = self.limited(server.address, 2)
+            served = [self.client(proxy) for _ in range(2)]
+            for client in served:
+                self.assert_served(client)
+            crowd = [stack.enter_context(connect(proxy.address)) for _ in range(SURPLUS_MAX + 10)]
+            wait_for(lambda: self.waiting(proxy) == 10, lambda: f"10 wait, not {self.waiting(proxy)}")
+            for client in served:
+                self.assert_served(client)
+            # Whether one is of the surplus or waits is the workers' business; each has its answer in the end.
+            for client in crowd:
+                client.sendall(GET)
+            for client in crowd:
+                self.assertTrue(receive_all(client).startswith(b"HTTP/1.1 503 "))
+                client.close()
+            for client in served:
+                self.assert_served(client)
+                client.close()
+            proxy.wait_for_sessions(SURPLUS_MAX + 12)
+            last = self.client(proxy)
+            self.assert_served(last)
+            last.close()
+
+    def test_a_silent_surplus_takes_no_place_of_those_to_be_served(self):
+        with Server(serve) as server, contextlib.ExitStack() as stack:
+            proxy = self.limited(server.address, 1)
+            first = self.client(proxy)
+            self.assert_served(first)
+            silent = [stack.enter_context(connect(proxy.address)) for _ in range(SURPLUS_MAX)]
+            wait_for(lambda: len(sockets("state established", f"sport = :{proxy.port}")) == SURPLUS_MAX + 1 and
+                     self.waiting(proxy) == 0, "the surplus is full")
+            first.close()
+            proxy.wait_for_sessions(1)
+            second = self.client(proxy)
+            self.assert_served(second)
+            second.close()
+            for client in silent:
+                client.close()
+
+    def test_by_default_they_wait(self):
+        with Server(serve) as server:
+            proxy = self.proxy(server.address, {}, frontend="max_connections: 1,")
+            first = self.client(proxy)
+            self.assert_served(first)
+            second = self.client(proxy)
+            second.sendall(GET)
+            second.settimeout(0.2)
+            with self.assertRaises(TimeoutError):
+                second.recv(1)
+            first.close()
+            second.settimeout(BOUND_S)
+            self.assertEqual(receive_exactly(second, len(OK)), OK)
+            second.close()
+
+    def test_places_are_counted_exactly(self):
+        """Eight threads come and go; then just as many are served at a time as at the start."""
+        inside, most = 0, 0
+        lock = threading.Lock()
+
+        def count(connection):
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            serve(connection)
+            with lock:
+                inside -= 1
+
+        def come_and_go():
+            for _ in range(50):
+                with proxy.connect() as client:
+                    client.sendall(GET)
+                    status = receive_exactly(client, len(b"HTTP/1.1 503"))[-3:]
+                    answers.append(status)
+                    if status == b"200":
+                        receive_exactly(client, len(OK) - 12)
+                    else:
+                        receive_all(client)
+
+        answers = []
+        with Server(count) as server:
+            proxy = self.limited(server.address, 4)
+            threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(BOUND_S)
+            self.assertEqual(len(answers), 400)
+            self.assertEqual(set(answers), {b"200", b"503"})
+            proxy.wait_for_sessions(400)
+            served = [self.client(proxy) for _ in range(4)]
+            for client in served:
+                self.assert_served(client)
+            self.assert_refused(self.client(proxy))
+            for client in served:
+                client.close()
+        # A place is free when its session ends, a moment before the backend's thread has noticed.
+        self.assertLessEqual(most, 4 + 8)
 
 if __name__ == "__main__":
     enter_namespace()

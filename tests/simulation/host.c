@@ -382,7 +382,7 @@ static void start_session(size_t index)
     hosted->accepted_ms = hosted->attempt_ms = hosted->phase_ms = network.now_ms;
     hosted->stopped_ms = host.stopped_ms;
     host.opening = index;
-    if (session_open(&host.worker, hosted->frontend, fd, &nobody) == 0)
+    if (session_open(&host.worker, hosted->frontend, PLACE_SERVED, fd, &nobody) == 0)
         return;
     must(hosted, network.allocations_per_failure > 0, "a session can be opened");
     socket_abort(fd); /* as the listener does */

@@ -486,7 +486,7 @@ static void answers_are_read_from_their_files_and_printed_as_their_names(void **
     write_file(second, "Date: now\r\n\r\n");
     snprintf(text, sizeof text,
              "frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b, mode: http,\n"
-             "   http: {answers: {503: %s, '502': %s}}}\n" BACKEND,
+             "   http: {over_limit: refuse, answers: {503: %s, '502': %s}}}\n" BACKEND,
              first, second);
     struct conf *conf = load_fine(text);
     FILE *file = open_memstream(&printed, &size);
@@ -495,6 +495,7 @@ static void answers_are_read_from_their_files_and_printed_as_their_names(void **
     conf_free(conf);
     conf = load_fine(printed);
     const struct conf_http *http = &conf->frontends[0].http;
+    assert_int_equal(http->over_limit, CONF_OVER_LIMIT_REFUSE);
     assert_int_equal(http->answer_count, 2);
     assert_int_equal(http->answers[0].status, 503);
     assert_string_equal(http->answers[0].path, first);
@@ -514,7 +515,7 @@ static void a_bad_answer_is_refused_at_its_own_line(void **state)
     char name[64], text[512], expected[512];
     struct findings findings = {0};
     struct conf *conf = NULL;
-    write_file(name, "X: y\n\nbody\n");
+    write_file(name, "words\n\n");
     snprintf(text, sizeof text,
              "frontends: [{name: f, listen: '127.0.0.1:1', backend: b, http: {answers: {503: %s}}}]\n"
              "backends: [{name: b, servers: 'host'}]\n",
@@ -522,11 +523,13 @@ static void a_bad_answer_is_refused_at_its_own_line(void **state)
     assert_int_equal(load(text, &conf, &findings), ERROR_CONFIG);
     assert_null(conf);
     char *errors = findings_text(&findings);
-    snprintf(expected, sizeof expected,
-             "f:2:31: backends[0].servers: found 'host'; allowed: " SERVERS
-             " (a port is missing, as in 127.0.0.1:8080)\n"
-             "%s:3:1: found a body, and no Content-Type before it; allowed: a body with one, or no body\n",
-             name);
+    snprintf(
+        expected, sizeof expected,
+        "f:2:31: backends[0].servers: found 'host'; allowed: " SERVERS
+        " (a port is missing, as in 127.0.0.1:8080)\n"
+        "%s:1:6: found the end of the line; allowed: a field such as 'Retry-After: 30', or the empty line "
+        "before the body\n",
+        name);
     assert_string_equal(errors, expected);
     free(errors);
     findings_free(&findings);
@@ -926,11 +929,14 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
         {"frontends: [{name: f, listen: 'unix:/a', backend: b, max_connections: 468}]\n" BACKEND, NULL},
         {"frontends: [{name: f, listen: 'unix:/a', backend: b, max_connections: 469}]\n" BACKEND,
          "needs 1002 descriptors, but this process may have 1000"},
+        {"frontends: [{name: f, listen: 'unix:/a', backend: b, mode: http, max_connections: 437, http: "
+         "{over_limit: refuse}}]\n" BACKEND,
+         "needs 1002 descriptors, but this process may have 1000"},
         {FRONTEND "backends: [{name: b, servers: 'h:1'}, {name: c, servers: 'h:1'}]\n",
          "warning: backend c: no frontend uses it\n"},
         {"frontends: [{name: f, listen: 'unix:/a', backend: b, trusted: '10.0.0.0/8', http: {via: on, "
-         "max_fields: 100}}]\n" BACKEND,
-         "warning: frontend f: mode tcp takes no notice of trusted, http.via\n"},
+         "max_fields: 100, over_limit: refuse}}]\n" BACKEND,
+         "warning: frontend f: mode tcp takes no notice of trusted, http.via, http.over_limit\n"},
         {"frontends: [{name: f, listen: 'unix:/a', backend: b, mode: http, trusted: '10.0.0.0/8', http: "
          "{via: "
          "on}}]\n" BACKEND,
