@@ -57,6 +57,9 @@ static void log_request(struct session *s)
     uint64_t now_ms = worker_now_ms(s->worker);
     uint64_t whole_ms = x->whole_ms ? x->whole_ms : now_ms;
     char client[SOCKET_TEXT];
+    const char *method = x->line ? x->line : "none";
+    const char *path = x->line ? x->line + strlen(x->line) + 1 : "none";
+    const char *request_id = x->line ? path + strlen(path) + 1 : "";
     struct line line;
     if (!log_wants(log, CONF_LOG_INFO))
         return;
@@ -65,8 +68,10 @@ static void log_request(struct session *s)
     line_text(&line, "frontend", s->frontend->conf->name);
     line_text(&line, "client", socket_text(&s->client, client));
     line_text(&line, "backend", s->target ? s->target->text : "none");
-    line_text(&line, "method", x->line ? x->line : "none");
-    line_text(&line, "path", x->line ? x->line + strlen(x->line) + 1 : "none");
+    line_text(&line, "method", method);
+    line_text(&line, "path", path);
+    if (*request_id)
+        line_text(&line, "request_id", request_id);
     line_number(&line, "status", x->status);
     if (s->pair.stage == PAIR_STAGE_REFUSED)
         line_text(&line, "answered_for", reason_name(s->pair.cause));

@@ -42,7 +42,7 @@ struct exchange {
     bool keep_backend; /* the backend's does */
     uint8_t format;    /* enum answer_format */
     uint16_t status;   /* of the response, or of the answer of our own; 0: none yet */
-    char *line;        /* for the log: the method and, behind its end, the path; NULL: no request */
+    char *line;        /* for the log: method, path and request id, each with an end; NULL: no request */
     uint64_t requests; /* so far */
     uint64_t began_ms; /* its first byte came */
     uint64_t whole_ms; /* its last byte had gone on; 0: not yet */

@@ -155,13 +155,23 @@ static void put_forwarding(struct output *out, const struct message *request,
         put_pair(out, "X-Forwarded-Proto", "http");
 }
 
-static void put_request_id(struct output *out, const struct message *request, const char *made)
+struct message_text head_request_id(const struct message *request, const struct head_origin *origin)
+{
+    if (!origin->request_id)
+        return (struct message_text){.size = 0};
+    const struct message_field *kept = kept_id(request);
+    return kept ? kept->value
+                : (struct message_text){.at = origin->request_id, .size = strlen(origin->request_id)};
+}
+
+static void put_request_id(struct output *out, const struct message *request,
+                           const struct head_origin *origin)
 {
     const struct message_field *kept = kept_id(request);
     if (kept)
         put_field(out, kept);
     else
-        put_pair(out, "X-Request-Id", made);
+        put_pair(out, "X-Request-Id", origin->request_id);
 }
 
 size_t head_write_request(char *space, size_t size, const struct message *request,
@@ -178,7 +188,7 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
     if (origin->forwarded != CONF_FORWARDED_OFF)
         put_forwarding(&out, request, origin);
     if (origin->request_id)
-        put_request_id(&out, request, origin->request_id);
+        put_request_id(&out, request, origin);
     if (origin->via)
         put_via(&out, request);
     put_connection(&out, request->upgrade, request->minor, connection);

@@ -28,6 +28,9 @@ enum head_connection { HEAD_KEEP, HEAD_CLOSE };
 /* What a rewritten head is longer than the one read at most, beside the value of the forwarding field. */
 enum { HEAD_ADDED_MAX = 1024, HEAD_REQUEST_ID_MAX = 128 };
 
+/* The request id that goes on: the client's if it is good, or the one made. Empty: the field is left. */
+struct message_text head_request_id(const struct message *request, const struct head_origin *origin);
+
 /* The size written, or 0: there was not enough space. A space of the head's own size + HEAD_ADDED_MAX is. */
 size_t head_write_request(char *space, size_t size, const struct message *request,
                           const struct head_origin *origin, enum head_connection connection);

@@ -10,20 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The method and the path: a query may hold what nobody wants in a log. */
-static char *log_text(const struct message *request)
+/* The method, the path and the request id, each with an end. A query may hold what nobody wants in a log. */
+static char *log_text(const struct message *request, struct message_text id)
 {
-    struct message_text path = request->target;
-    const char *query = memchr(path.at, '?', path.size);
+    struct message_text parts[] = {request->method, request->target, id};
+    const char *query = memchr(request->target.at, '?', request->target.size);
     if (query)
-        path.size = (size_t)(query - path.at);
-    char *text = malloc(request->method.size + path.size + 2);
-    if (!text)
-        return NULL;
-    memcpy(text, request->method.at, request->method.size);
-    text[request->method.size] = '\0';
-    memcpy(text + request->method.size + 1, path.at, path.size);
-    text[request->method.size + 1 + path.size] = '\0';
+        parts[1].size = (size_t)(query - request->target.at);
+    char *text = malloc(parts[0].size + parts[1].size + parts[2].size + 3);
+    char *at = text;
+    for (size_t i = 0; text && i < sizeof parts / sizeof parts[0]; i++) {
+        at = mempcpy(at, parts[i].size > 0 ? parts[i].at : "", parts[i].size);
+        *at++ = '\0';
+    }
     return text;
 }
 
@@ -53,19 +52,17 @@ static void use_ahead(struct exchange *x, size_t used)
 }
 
 /* The head as it goes on. False: out of memory. */
-static bool rewrite_request(struct session *s, const struct message *request)
+static bool rewrite_request(struct session *s, const struct message *request,
+                            const struct head_origin *origin)
 {
     struct exchange *x = s->exchange;
-    struct head_origin origin;
-    struct origin_text text;
     bool keep = request->keep_alive && !s->pair.draining;
-    origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
     size_t space = x->http[HALF_REQUEST].head_size + HEAD_ADDED_MAX;
     assert(!x->head);
     x->head = malloc(space);
     if (!x->head)
         return false;
-    size_t size = head_write_request(x->head, space, request, &origin, keep ? HEAD_KEEP : HEAD_CLOSE);
+    size_t size = head_write_request(x->head, space, request, origin, keep ? HEAD_KEEP : HEAD_CLOSE);
     assert(size > 0);
     char *fitted = realloc(x->head, size);
     x->head = fitted ? fitted : x->head;
@@ -73,7 +70,7 @@ static bool rewrite_request(struct session *s, const struct message *request)
     return true;
 }
 
-static void note_request(struct exchange *x, const struct message *request)
+static void note_request(struct exchange *x, const struct message *request, const struct head_origin *origin)
 {
     x->asked = (struct message_asked){.head = request->is_head,
                                       .connect = request->is_connect,
@@ -82,7 +79,7 @@ static void note_request(struct exchange *x, const struct message *request)
     x->format = (uint8_t)answer_format(request);
     x->repeatable = request->idempotent && request->framing == MESSAGE_NO_BODY && !request->upgrade;
     x->keep_client = request->keep_alive;
-    x->line = log_text(request);
+    x->line = log_text(request, head_request_id(request, origin));
     x->status = 0;
 }
 
@@ -92,13 +89,16 @@ static enum turn begin_request(struct session *s)
     struct http *http = &x->http[HALF_REQUEST];
     struct message_limits limits = exchange_limits(s);
     struct message request;
+    struct head_origin origin;
+    struct origin_text text;
     int status = http_parse_request(http, &request, &limits);
     if (status)
         return refusal_of_request(s, -status);
-    note_request(x, &request);
+    origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
+    note_request(x, &request, &origin);
     if (s->place == PLACE_SURPLUS)
         return refusal_begin(s, REASON_LIMIT, 0);
-    if (!rewrite_request(s, &request))
+    if (!rewrite_request(s, &request, &origin))
         return refusal_of_request(s, 503);
     http_release_head(http);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);

@@ -335,6 +335,27 @@ class OverLimit(Case):
         # A place is free when its session ends, a moment before the backend's thread has noticed.
         self.assertLessEqual(most, 4 + 8)
 
+class RequestId(Case):
+    def test_the_log_has_the_id_that_went_to_the_backend(self):
+        heads = []
+
+        def keep(connection):
+            while head := connection.recv(4096):
+                heads.append(head)
+                connection.sendall(OK)
+
+        with Server(keep) as server:
+            proxy = self.proxy(server.address, {}, http="request_id: on")
+            with proxy.connect() as client:
+                for request in (GET, GET.replace(b"\r\n\r\n", b"\r\nX-Request-Id: mine-1\r\n\r\n")):
+                    client.sendall(request)
+                    receive_exactly(client, len(OK))
+            proxy.wait_for_sessions(1)
+        sent = [re.search(rb"X-Request-Id: (\S+)", head).group(1).decode() for head in heads]
+        self.assertEqual(sent[1], "mine-1")
+        self.assertEqual([line["request_id"] for line in requests_of(proxy)], sent)
+
+
 if __name__ == "__main__":
     enter_namespace()
     main()

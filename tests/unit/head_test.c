@@ -142,6 +142,21 @@ static void a_response_says_what_becomes_of_the_clients_connection(void **state)
                     "HTTP/1.1 404 \r\nContent-Length: 1\r\n\r\n");
 }
 
+static void the_request_id_that_goes_on_is_known(void **state)
+{
+    (void)state;
+    static const char bad[] = "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: a b\r\n\r\n";
+    static const char good[] = "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: a-b\r\n\r\n";
+    const struct head_origin off = {.address = "1.2.3.4"};
+    const struct head_origin on = {.address = "1.2.3.4", .request_id = "made"};
+    struct message request;
+    assert_int_equal(message_parse_request(&request, good, strlen(good), &limits), 0);
+    assert_int_equal(head_request_id(&request, &off).size, 0);
+    assert_true(message_text_is(head_request_id(&request, &on), "a-b"));
+    assert_int_equal(message_parse_request(&request, bad, strlen(bad), &limits), 0);
+    assert_true(message_text_is(head_request_id(&request, &on), "made"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +170,7 @@ int main(void)
         cmocka_unit_test(via_is_appended_to),
         cmocka_unit_test(too_little_space_is_said),
         cmocka_unit_test(a_response_says_what_becomes_of_the_clients_connection),
+        cmocka_unit_test(the_request_id_that_goes_on_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
