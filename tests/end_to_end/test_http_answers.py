@@ -235,6 +235,18 @@ class OverLimit(Case):
             self.assertTrue(receive_all(second).startswith(b"HTTP/1.1 503 "))
             first.close()
 
+    def test_one_who_uploads_learns_of_it_too(self):
+        with Server(serve) as server:
+            proxy = self.limited(server.address, 1)
+            first = self.client(proxy)
+            self.assert_served(first)
+            size = 20 * 1000 * 1000
+            for request in (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, GET * 3):
+                with proxy.connect() as client:
+                    self.assertEqual(ask(client, request).count(b"HTTP/1.1 503 "), 1)
+            self.assert_served(first)
+            first.close()
+
     def test_the_surplus_is_bounded_and_the_rest_waits(self):
         with Server(serve) as server, contextlib.ExitStack() as stack:
             proxy = self.limited(server.address, 2)
