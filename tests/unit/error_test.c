@@ -30,6 +30,8 @@ static void unknown_codes_are_told_apart(void **state)
     assert_string_equal(error_name(-100000), "UNKNOWN");
     assert_string_equal(error_name(7), "UNKNOWN");
     assert_string_equal(error_text(-4000), "unknown error");
+    assert_string_equal(error_text(-100000), "unknown error");
+    assert_string_equal(error_text(7), "unknown error");
 }
 
 static void every_reason_has_a_name_of_its_own(void **state)
@@ -43,6 +45,18 @@ static void every_reason_has_a_name_of_its_own(void **state)
     }
 }
 
+static void what_a_peer_or_an_operator_ended_is_not_reaped(void **state)
+{
+    (void)state;
+    static const enum reason reaped[] = {REASON_HALF_CLOSE, REASON_IDLE, REASON_WRITE_STALL,
+                                         REASON_KEEPALIVE};
+    static const enum reason ended[] = {REASON_CLOSED, REASON_DRAIN, REASON_CONNECT_FAILED, REASON_NONE};
+    for (size_t i = 0; i < sizeof reaped / sizeof reaped[0]; i++)
+        assert_true(reason_is_reaped(reaped[i]));
+    for (size_t i = 0; i < sizeof ended / sizeof ended[0]; i++)
+        assert_false(reason_is_reaped(ended[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -50,6 +64,7 @@ int main(void)
         cmocka_unit_test(the_systems_codes_pass_through),
         cmocka_unit_test(unknown_codes_are_told_apart),
         cmocka_unit_test(every_reason_has_a_name_of_its_own),
+        cmocka_unit_test(what_a_peer_or_an_operator_ended_is_not_reaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

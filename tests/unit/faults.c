@@ -1,5 +1,6 @@
 #include "tests/unit/faults.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -64,6 +66,7 @@ static bool fails(enum fault_site site)
 
 WRAP(FAULT_MEMORY, void *, NULL, malloc, (size_t size), (size))
 WRAP(FAULT_MEMORY, void *, NULL, calloc, (size_t count, size_t size), (count, size))
+WRAP(FAULT_MEMORY, void *, NULL, reallocarray, (void *array, size_t count, size_t size), (array, count, size))
 WRAP(FAULT_MEMORY, char *, NULL, strdup, (const char *text), (text))
 WRAP(FAULT_ACCEPT, int, -1, accept4, (int fd, struct sockaddr *address, socklen_t *length, int flags),
      (fd, address, length, flags))
@@ -94,7 +97,18 @@ WRAP(FAULT_GETSOCKOPT, int, -1, getsockopt, (int fd, int level, int name, void *
 WRAP(FAULT_THREAD, int, -EAGAIN, uv_thread_create, (uv_thread_t * thread, uv_thread_cb entry, void *context),
      (thread, entry, context))
 
-/* Those with one optional parameter. */
+WRAP(FAULT_MEMORY, DIR *, NULL, fdopendir, (int fd), (fd))
+WRAP(FAULT_SHUTDOWN, int, -1, shutdown, (int fd, int how), (fd, how))
+WRAP(FAULT_READ, ssize_t, -1, read, (int fd, void *bytes, size_t size), (fd, bytes, size))
+WRAP(FAULT_READLINK, ssize_t, -1, readlinkat, (int folder, const char *name, char *target, size_t size),
+     (folder, name, target, size))
+WRAP(FAULT_STAT, int, -1, fstat, (int fd, struct stat *status), (fd, status))
+
+/* Those with optional parameters. */
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+int __real_openat(int folder, const char *name, int flags, ...);
+int __wrap_openat(int folder, const char *name, int flags, ...);
 int __real_fcntl(int fd, int what, ...);
 int __wrap_fcntl(int fd, int what, ...);
 int __real_ioctl(int fd, unsigned long what, ...);
@@ -116,4 +130,25 @@ int __wrap_ioctl(int fd, unsigned long what, ...)
     void *argument = va_arg(list, void *);
     va_end(list);
     return fails(FAULT_IOCTL) ? -1 : __real_ioctl(fd, what, argument);
+}
+
+int __wrap_openat(int folder, const char *name, int flags, ...)
+{
+    va_list list;
+    va_start(list, flags);
+    int mode = va_arg(list, int);
+    va_end(list);
+    return fails(FAULT_OPENAT) ? -1 : __real_openat(folder, name, flags, mode);
+}
+
+/* Ours have three arguments at most. */
+long __wrap_syscall(long number, ...)
+{
+    va_list list;
+    va_start(list, number);
+    long first = va_arg(list, long);
+    long second = va_arg(list, long);
+    long third = va_arg(list, long);
+    va_end(list);
+    return fails(FAULT_SYSCALL) ? -1 : __real_syscall(number, first, second, third);
 }

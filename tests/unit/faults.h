@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 enum fault_site {
-    FAULT_MEMORY, /* malloc, calloc, strdup */
+    FAULT_MEMORY, /* malloc, calloc, reallocarray, strdup, fdopendir */
     FAULT_ACCEPT,
     FAULT_SOCKET,
     FAULT_CONNECT,
@@ -29,6 +29,12 @@ enum fault_site {
     FAULT_SETSOCKOPT,
     FAULT_GETSOCKOPT,
     FAULT_THREAD,
+    FAULT_SHUTDOWN,
+    FAULT_OPENAT,
+    FAULT_READ,
+    FAULT_READLINK,
+    FAULT_STAT,
+    FAULT_SYSCALL, /* those without a function of the C library */
     FAULT_SITE_COUNT
 };
 

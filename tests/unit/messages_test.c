@@ -253,6 +253,65 @@ static void a_tunnel_is_a_session_of_bytes(void **state)
     assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE);
 }
 
+static void a_request_that_is_refused_is_answered_wherever_it_is(void **state)
+{
+    (void)state;
+    struct bed bed;
+    const struct pair_input refuse = {.event = PAIR_EVENT_REFUSE, .reason = REASON_CLOSED};
+    waiting(&bed);
+    assert_int_equal(step(&bed, refuse), PAIR_DO_ANSWER);
+    connecting(&bed, PAIR_STAGE_BODY);
+    assert_int_equal(step(&bed, refuse), PAIR_DO_ANSWER | to(PAIR_DO_CLOSE, LEG_BACKEND));
+    asked(&bed);
+    assert_int_equal(step(&bed, refuse), PAIR_DO_ANSWER | to(PAIR_DO_RST, LEG_BACKEND));
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), to(PAIR_DO_FIN, LEG_CLIENT));
+}
+
+/* A session of messages that may live for a minute and has no other deadline. */
+static void mortal(struct bed *bed)
+{
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
+        bed->deadlines.after_ms[id] = DEADLINE_OFF;
+    bed->deadlines.after_ms[DEADLINE_LIFETIME] = 60000;
+}
+
+static void a_lifetime_that_ends_between_messages_ends_in_order(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    mortal(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    assert_int_equal(expire(&bed), fin_both);
+    assert_int_equal(passed_ms(&bed), 60000);
+    assert_int_equal(bed.pair.reason, REASON_LIFETIME);
+}
+
+static void a_lifetime_that_ends_inside_a_request_head_closes_the_client(void **state)
+{
+    (void)state;
+    struct bed bed;
+    waiting(&bed);
+    mortal(&bed);
+    stage(&bed, PAIR_STAGE_HEAD);
+    assert_int_equal(expire(&bed), to(PAIR_DO_FIN, LEG_CLIENT));
+    assert_int_equal(bed.pair.reason, REASON_LIFETIME);
+}
+
+static void a_tunnel_that_begins_while_draining_ends_as_soon_as_it_rests(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    event(&bed, PAIR_EVENT_DRAIN);
+    stage(&bed, PAIR_STAGE_BYTES);
+    assert_int_equal(bed.pair.phase, PAIR_ENDING);
+    assert_int_equal(bed.pair.reason, REASON_DRAIN);
+    expire(&bed);
+    assert_int_equal(bed.pair.reason, REASON_DRAIN);
+    assert_true(passed_ms(&bed) < 60000);
+}
+
 static void stages_have_names(void **state)
 {
     (void)state;
@@ -278,6 +337,10 @@ int main(void)
         cmocka_unit_test(a_backend_that_closes_inside_a_response_resets_the_client),
         cmocka_unit_test(draining_ends_at_the_next_boundary),
         cmocka_unit_test(a_tunnel_is_a_session_of_bytes),
+        cmocka_unit_test(a_request_that_is_refused_is_answered_wherever_it_is),
+        cmocka_unit_test(a_lifetime_that_ends_between_messages_ends_in_order),
+        cmocka_unit_test(a_lifetime_that_ends_inside_a_request_head_closes_the_client),
+        cmocka_unit_test(a_tunnel_that_begins_while_draining_ends_as_soon_as_it_rests),
         cmocka_unit_test(stages_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

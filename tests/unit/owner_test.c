@@ -1,6 +1,7 @@
 #include "tests/unit/cmocka.h"
 
 #include "reaper/kernel/owner.h"
+#include "tests/unit/faults.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -271,6 +272,238 @@ static void what_we_may_not_look_into_is_said(void **state)
     owners_clear(&owners);
 }
 
+/* A process with that socket, and a thread. */
+static void process_make(const char *pid, const char *socket)
+{
+    char name[64];
+    directory_make(pid);
+    snprintf(name, sizeof name, "%s/fd", pid);
+    directory_make(name);
+    snprintf(name, sizeof name, "%s/fd/3", pid);
+    link_make(name, socket);
+    snprintf(name, sizeof name, "%s/stat", pid);
+    file_make(name, "1 (app) S 1 7 7 0\n");
+    snprintf(name, sizeof name, "%s/task", pid);
+    directory_make(name);
+    snprintf(name, sizeof name, "%s/task/1", pid);
+    directory_make(name);
+    snprintf(name, sizeof name, "%s/task/1/stat", pid);
+    file_make(name, "1 (app) S 1 7 7 0\n");
+}
+
+/* Looks for that inode in the tree while a call fails; what is found is the caller's to clear. */
+static int find_with(enum fault_site site, int error, unsigned call, uint32_t inode, struct owners *owners)
+{
+    int fd = open(tree, O_PATH | O_DIRECTORY);
+    assert_true(fd >= 0);
+    fault_arm(site, FAULT_MINE, error, call, 1);
+    int result = owners_find(owners, fd, &inode, 1);
+    bool met = fault_disarm() > 0;
+    close(fd);
+    assert_true(met || result == 0);
+    return met ? result : 1; /* 1: there are fewer calls than that */
+}
+
+/* Root is denied nothing, so the calls say so instead: the second openat() is of the first process, the third
+ * of its descriptors. */
+static void whom_we_may_not_look_into_is_counted(void **state)
+{
+    (void)state;
+    static const int refusals[] = {EACCES, EPERM}, losses[] = {ENOENT, ESRCH};
+    struct owners owners;
+    process_make("7", "socket:[5]");
+    for (unsigned call = 2; call <= 3; call++) {
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(find_with(FAULT_OPENAT, refusals[i], call, 5, &owners), 0);
+            assert_int_equal(owners.denied_count, 1);
+            assert_int_equal(owners.denied[0], 7);
+            assert_int_equal(owners.holder_count, 0);
+            owners_clear(&owners);
+            assert_int_equal(find_with(FAULT_OPENAT, losses[i], call, 5, &owners), 0);
+            assert_int_equal(owners.denied_count, 0); /* it has ended, and holds nothing any more */
+            assert_int_equal(owners.holder_count, 0);
+            owners_clear(&owners);
+        }
+    }
+}
+
+static void many_that_we_may_not_look_into_are_all_counted(void **state)
+{
+    (void)state;
+    enum { PROCESSES = 70 }; /* more than the list has room for at first */
+    uint32_t wanted = 5;
+    struct owners owners;
+    for (int i = 1; i <= PROCESSES; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        directory_make(name);
+    }
+    int fd = open(tree, O_PATH | O_DIRECTORY);
+    fault_arm(FAULT_OPENAT, FAULT_MINE, EACCES, 2, PROCESSES);
+    assert_int_equal(owners_find(&owners, fd, &wanted, 1), 0);
+    assert_int_equal(fault_disarm(), PROCESSES);
+    close(fd);
+    assert_int_equal(owners.denied_count, PROCESSES);
+    owners_clear(&owners);
+}
+
+static unsigned memory_lacks(unsigned threads_call)
+{
+    struct owners owners;
+    for (unsigned call = 1;; call++) {
+        int error = find_with(FAULT_MEMORY, ENOMEM, call, 5, &owners);
+        if (error == 1) {
+            assert_int_equal(owners.holder_count, 1);
+            owners_clear(&owners);
+            return call - 1;
+        }
+        if (call == threads_call) { /* who holds it is known all the same */
+            assert_int_equal(error, 0);
+            assert_int_equal(owners.holder_count, 1);
+            assert_int_equal(owners.processes[0].threads, 0);
+            owners_clear(&owners);
+            continue;
+        }
+        assert_int_equal(error, -ENOMEM);
+        assert_int_equal(owners.holder_count, 0);
+        assert_null(owners.holders);
+    }
+}
+
+static void a_lack_of_memory_anywhere_leaves_nothing(void **state)
+{
+    (void)state;
+    enum { CALLS = 6 }; /* room for entries, the set, the directory, a holder, a process, its threads */
+    process_make("7", "socket:[5]");
+    assert_int_equal(memory_lacks(CALLS), CALLS);
+    link_make("7/fd/99999", "socket:[5]"); /* found by listing, not by trying */
+    char path[128];
+    path_of(path, sizeof path, "7/fd/3");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(memory_lacks(CALLS), CALLS);
+}
+
+/* A holder that ends while it is read: what was not read yet stays unknown, and the rest is told. */
+static void a_holder_may_end_at_any_moment(void **state)
+{
+    (void)state;
+    static const enum fault_site sites[] = {FAULT_OPENAT, FAULT_READ, FAULT_STAT};
+    process_make("7", "socket:[5]");
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        unsigned call = 1;
+        for (;; call++) {
+            struct owners owners;
+            int error = find_with(sites[i], ESRCH, call, 5, &owners);
+            if (error == 1) {
+                assert_int_equal(owners.processes[0].state, 'S');
+                assert_int_equal(owners.processes[0].threads, 1);
+                owners_clear(&owners);
+                break;
+            }
+            if (sites[i] == FAULT_OPENAT && call == 1) { /* the directory itself */
+                assert_int_equal(error, -ESRCH);
+                continue;
+            }
+            assert_int_equal(error, 0);
+            assert_true(owners.holder_count <= 1);
+            assert_int_equal(owners.process_count, owners.holder_count);
+            if (owners.process_count > 0) {
+                const struct owner_process *process = &owners.processes[0];
+                assert_int_equal(process->pid, 7);
+                assert_true(process->state == 'S' || process->state == '?');
+                assert_true(process->program[0] != '\0');
+            }
+            owners_clear(&owners);
+        }
+        assert_true(call > 2);
+    }
+}
+
+static void what_stat_does_not_tell_is_unknown(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"7 (app", "7 (app)", "7 (app)S", "7 (app) "};
+    const uint32_t wanted = 5;
+    process_make("7", "socket:[5]");
+    directory_make("7/task/2"); /* a thread that has ended meanwhile */
+    file_make("7/task/x", "");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        file_make("7/stat", texts[i]);
+        struct owners owners = find_in_tree(&wanted, 1);
+        assert_int_equal(owners.processes[0].state, '?');
+        assert_int_equal(owners.processes[0].threads, 1);
+        owners_clear(&owners);
+    }
+    assert_string_equal(owner_state_name('?'), "unknown");
+    assert_string_equal(owner_state_name((char)0xff), "unknown");
+    assert_string_equal(owner_state_name('Z'), "a zombie");
+}
+
+static void threads_that_cannot_go_on_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *stat;
+    } threads[] = {
+        {"2", "2 (app) D 1\n"}, {"3", "3 (app) T 1\n"}, {"4", "4 (app) t 1\n"}, {"5", "5 (app) R 1\n"}};
+    const uint32_t wanted = 5;
+    process_make("7", "socket:[5]");
+    for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "7/task/%s", threads[i].name);
+        directory_make(name);
+        snprintf(name, sizeof name, "7/task/%s/stat", threads[i].name);
+        file_make(name, threads[i].stat);
+    }
+    struct owners owners = find_in_tree(&wanted, 1);
+    assert_int_equal(owners.processes[0].threads, 5);
+    assert_int_equal(owners.processes[0].blocked_threads, 3);
+    owners_clear(&owners);
+}
+
+static void numbers_too_large_for_the_kernel_are_no_processes_and_no_inodes(void **state)
+{
+    (void)state;
+    const uint32_t wanted[] = {5, 0, 705032704}; /* the last is 5,000,000,000 cut to 32 bits */
+    process_make("7", "socket:[5000000000]");
+    process_make("3000000000", "socket:[5]");
+    process_make("0", "socket:[5]");
+    struct owners owners = find_in_tree(wanted, 3);
+    assert_int_equal(owners.holder_count, 0);
+    owners_clear(&owners);
+}
+
+static void a_set_of_any_size_finds_its_inodes(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    uint32_t wanted[COUNT];
+    const struct owner_holder *first;
+    for (uint32_t i = 0; i < COUNT; i++)
+        wanted[i] = (i + 1) * 1024;
+    process_make("7", "socket:[1024000]");
+    process_make("8", "socket:[1024]");
+    process_make("9", "socket:[1025]");
+    struct owners owners = find_in_tree(wanted, COUNT);
+    assert_int_equal(owners.holder_count, 2);
+    assert_int_equal(owners_of(&owners, 1024000, &first), 1);
+    assert_int_equal(owners.processes[first->process].pid, 7);
+    assert_int_equal(owners_of(&owners, 1024, &first), 1);
+    assert_int_equal(owners_of(&owners, 1025, &first), 0);
+    owners_clear(&owners);
+}
+
+static void a_descriptor_that_we_may_not_look_at_is_neither_held_nor_not(void **state)
+{
+    (void)state;
+    static const int refusals[] = {EACCES, EPERM};
+    for (size_t i = 0; i < 2; i++) {
+        fault_arm(FAULT_READLINK, FAULT_MINE, refusals[i], 1, 1);
+        assert_int_equal(owner_holds(proc_fd, getpid(), 0, 5), -EACCES);
+        assert_int_equal(fault_disarm(), 1);
+    }
+}
+
 static void a_proc_that_is_not_there_is_an_error(void **state)
 {
     (void)state;
@@ -280,16 +513,26 @@ static void a_proc_that_is_not_there_is_an_error(void **state)
     assert_int_equal(owners.holder_count, 0);
 }
 
+#define IN_TREE(name) cmocka_unit_test_setup_teardown(name, tree_make, tree_remove)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_holders_of_a_forked_socket_are_found),
         cmocka_unit_test(a_stopped_owner_is_told_from_a_sleeping_one),
         cmocka_unit_test(a_descriptor_is_checked_again_by_itself),
-        cmocka_unit_test_setup_teardown(links_that_are_no_socket_of_ours_are_passed_over, tree_make,
-                                        tree_remove),
-        cmocka_unit_test_setup_teardown(a_program_may_have_any_name, tree_make, tree_remove),
-        cmocka_unit_test_setup_teardown(what_we_may_not_look_into_is_said, tree_make, tree_remove),
+        IN_TREE(links_that_are_no_socket_of_ours_are_passed_over),
+        IN_TREE(a_program_may_have_any_name),
+        IN_TREE(what_we_may_not_look_into_is_said),
+        IN_TREE(whom_we_may_not_look_into_is_counted),
+        IN_TREE(many_that_we_may_not_look_into_are_all_counted),
+        IN_TREE(a_lack_of_memory_anywhere_leaves_nothing),
+        IN_TREE(a_holder_may_end_at_any_moment),
+        IN_TREE(what_stat_does_not_tell_is_unknown),
+        IN_TREE(threads_that_cannot_go_on_are_counted),
+        IN_TREE(numbers_too_large_for_the_kernel_are_no_processes_and_no_inodes),
+        IN_TREE(a_set_of_any_size_finds_its_inodes),
+        cmocka_unit_test(a_descriptor_that_we_may_not_look_at_is_neither_held_nor_not),
         cmocka_unit_test(a_proc_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests(tests, proc_open, proc_close);

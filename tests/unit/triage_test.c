@@ -1,8 +1,10 @@
 #include "tests/unit/cmocka.h"
 
 #include "reaper/kernel/triage.h"
+#include "tests/unit/faults.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
 
 static struct diag_endpoint endpoint(const char *host, uint16_t port)
@@ -225,6 +227,54 @@ static void many_rows_are_all_found_again(void **state)
     triage_clear(&second);
 }
 
+static void a_row_without_memory_is_an_error_and_costs_no_other(void **state)
+{
+    (void)state;
+    static const uint8_t states[] = {DIAG_CLOSE_WAIT, DIAG_LISTEN, DIAG_FIN_WAIT_2};
+    enum { FIRST_ROOM = 64 };
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        struct triage triage;
+        triage_init(&triage, DIAG_CLOSE_WAIT);
+        for (uint64_t cookie = 1; cookie <= FIRST_ROOM; cookie++) {
+            struct diag_row row = leak_row(cookie, 7, 0);
+            row.state = states[i];
+            assert_int_equal(triage_add(&triage, &row), 0);
+        }
+        struct diag_row row = leak_row(FIRST_ROOM + 1, 7, 0);
+        row.state = states[i];
+        fault_arm(FAULT_MEMORY, FAULT_MINE, ENOMEM, 1, 1);
+        assert_int_equal(triage_add(&triage, &row), -ENOMEM);
+        assert_int_equal(fault_disarm(), 1);
+        assert_int_equal(triage.leak_count + triage.listener_count + triage.peer_count, FIRST_ROOM);
+        triage_finish(&triage, NULL, 0);
+        assert_int_equal(triage_find(&triage, FIRST_ROOM) != NULL, states[i] == DIAG_CLOSE_WAIT);
+        triage_clear(&triage);
+    }
+}
+
+static void a_peer_that_this_hosts_kernel_forgot_is_told_from_a_remote_one(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t local[16], remote[16];
+        enum triage_peer expected;
+    } rows[] = {
+        {{[10] = 0xff, 0xff, 10, 0, 0, 1}, {[10] = 0xff, 0xff, 10, 0, 0, 1}, TRIAGE_PEER_FORGOTTEN},
+        {{[10] = 0xff, 0xff, 127, 0, 0, 1}, {[10] = 0xff, 0xff, 127, 9, 9, 9}, TRIAGE_PEER_FORGOTTEN},
+        {{0xfd, [15] = 1}, {[15] = 1}, TRIAGE_PEER_FORGOTTEN},
+        {{[10] = 0xff, 0xff, 10, 0, 0, 1}, {[10] = 0xff, 0xff, 10, 0, 0, 2}, TRIAGE_PEER_REMOTE},
+        {{0xfd, [15] = 1}, {0xfd, [15] = 2}, TRIAGE_PEER_REMOTE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct diag_row row = leak_row(1, 7, 0);
+        memcpy(row.id.local.host, rows[i].local, sizeof row.id.local.host);
+        memcpy(row.id.remote.host, rows[i].remote, sizeof row.id.remote.host);
+        struct triage triage = triage_of(&row, 1, NULL, 0);
+        assert_int_equal(triage.leaks[0].peer, rows[i].expected);
+        triage_clear(&triage);
+    }
+}
+
 static void every_word_is_there(void **state)
 {
     (void)state;
@@ -247,6 +297,8 @@ int main(void)
         cmocka_unit_test(an_age_is_exact_only_if_nothing_can_have_reset_it),
         cmocka_unit_test(a_dump_that_starts_again_is_not_counted_twice),
         cmocka_unit_test(many_rows_are_all_found_again),
+        cmocka_unit_test(a_row_without_memory_is_an_error_and_costs_no_other),
+        cmocka_unit_test(a_peer_that_this_hosts_kernel_forgot_is_told_from_a_remote_one),
         cmocka_unit_test(every_word_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
