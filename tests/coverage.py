@@ -1,7 +1,8 @@
 """Turns gcov's JSON, one document a line, into the table of tests/coverage.sh.
 
 A header's code is compiled into several objects: a line was run if it was in any. The branches of an assertion do
-not count, for the one that fails is there never to be taken.
+not count, for the one that fails is there never to be taken; the table says how many those are. With --goals it is
+an error when a part misses its goal.
 """
 
 import collections
@@ -12,6 +13,9 @@ import sys
 
 PARTS = ["reaper/policy", "reaper/kernel", "reaper", "conf", "proxy/plane", "proxy/watch", "proxy/command", "proxy",
          "bench"]
+
+# (part, column, at least so many percent)
+GOALS = [("reaper", "lines", 95), ("reaper", "branches", 90), ("proxy", "lines", 85)]
 
 
 def asserting_lines(path):
@@ -43,31 +47,47 @@ def read(documents):
 
 
 def counts(path, lines):
-    """Lines, lines run, branches, branches taken."""
+    """Lines, lines run, branches, branches taken, and branches of assertions."""
     asserting = asserting_lines(path)
     branches = [taken for number, (_, line) in lines.items() if number not in asserting for taken in line]
-    return [len(lines), sum(run > 0 for run, _ in lines.values()), len(branches), sum(map(bool, branches))]
+    asserted = sum(len(line) for number, (_, line) in lines.items() if number in asserting)
+    return [len(lines), sum(run > 0 for run, _ in lines.values()), len(branches), sum(map(bool, branches)), asserted]
 
 
-def row(name, lines, lines_run, branches, branches_taken):
+def row(name, lines, lines_run, branches, branches_taken, _):
     def share(part, whole):
         return f"{100 * part / whole:6.1f} %" if whole else "       -"
 
     print(f"{name:32} {lines:7} {share(lines_run, lines)} {branches:9} {share(branches_taken, branches)}")
 
 
+def missed(total):
+    """What the parts lack, a sentence each."""
+    for part, column, goal in GOALS:
+        whole, found = total[part][:2] if column == "lines" else total[part][2:4]
+        if 100 * found < goal * whole or whole == 0:
+            yield f"{part}/: {100 * found / max(whole, 1):.1f} % of the {column}, the goal is {goal} %"
+
+
 def main():
-    total = collections.defaultdict(lambda: [0, 0, 0, 0])
+    total = collections.defaultdict(lambda: [0, 0, 0, 0, 0])
     print(f"{'':32} {'lines':>7} {'run':>8} {'branches':>9} {'taken':>8}")
     for path, lines in sorted(read(sys.stdin).items()):
         found = counts(path, lines)
         row(path, *found)
+        total[""] = [sum(pair) for pair in zip(total[""], found)]
         for part in PARTS:
             if path.startswith(part + "/"):
                 total[part] = [sum(pair) for pair in zip(total[part], found)]
     print()
     for part in PARTS:
         row(part + "/", *total[part])
+    print(f"\nNot counted: the {total[''][4]} branches of assertions, of which one side is never to be taken.")
+    if "--goals" not in sys.argv[1:]:
+        return 0
+    lacking = list(missed(total))
+    print("\n".join(lacking) or "Every goal is reached.")
+    return 1 if lacking else 0
 
 
-main()
+sys.exit(main())

@@ -35,8 +35,10 @@ ssize_t __wrap_recv(int fd, void *buffer, size_t size, int flags);
 ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t __wrap_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags);
+int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_pipe2(int fds[2], int flags);
+int __real_fcntl(int fd, int command, ...);
 int __wrap_fcntl(int fd, int command, ...);
 
 /* ---- chance ---- */
@@ -470,6 +472,7 @@ void network_end(void)
     }
     __real_free(network.connections);
     network.connections = NULL;
+    network.allocations_per_failure = 0;
     if (network.pipes > 0)
         broken(0, "no pipe outlives the worker");
     if (network.allocations != 0)
@@ -666,14 +669,28 @@ int __wrap_pipe2(int fds[2], int flags)
     return (int)fails(ENFILE);
 }
 
+/* Between batches and behind the last one there is no network: what is called then is libgcov's, which writes
+ * down what ran. */
+static bool is_over(void)
+{
+    return !network.connections;
+}
+
 int __wrap_fcntl(int fd, int command, ...)
 {
-    (void)fd;
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (is_over())
+        return __real_fcntl(fd, command, argument);
     return command == F_SETPIPE_SZ && one_in(8) ? (int)fails(EPERM) : (1 << 16) << random_below(3);
 }
 
 int __wrap_close(int fd)
 {
+    if (is_over())
+        return __real_close(fd);
     if (fd >= FIRST_PIPE_FD) {
         if ((fd - FIRST_PIPE_FD) % 2 == 0) {
             pipes[(fd - FIRST_PIPE_FD) / 2].used = false;
