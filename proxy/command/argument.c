@@ -67,3 +67,38 @@ uint64_t argument_number(struct argp_state *state, const char *option, const cha
                    (uintmax_t)max);
     return number;
 }
+
+void argument_none(struct argp_state *state, const char *text)
+{
+    argp_error(state, "found '%s'; allowed: options only", text);
+}
+
+enum { KEY_PORT = 'p', KEY_JSON = 'j' };
+
+static error_t survey_option(int key, char *text, struct argp_state *state)
+{
+    struct argument_survey *arguments = state->input;
+    switch (key) {
+    case KEY_PORT:
+        argument_ports(state, "--port", text, &arguments->ports);
+        return 0;
+    case KEY_JSON:
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argument_none(state, text);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option survey_options[] = {
+    {"port", KEY_PORT, "P[,P...]", 0, "Only sockets with this local port; may be repeated (default: all)", 0},
+    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
+    {0},
+};
+
+static const struct argp survey_parser = {.options = survey_options, .parser = survey_option};
+
+const struct argp_child argument_survey_children[] = {{.argp = &survey_parser}, {0}};

@@ -22,6 +22,15 @@ struct argument_pids {
     size_t count;
 };
 
+/* What scan, reap and doctor all take: --port and --json, and no word that is not an option. */
+struct argument_survey {
+    struct argument_ports ports;
+    bool json;
+};
+
+/* The one child of their parsers, which give it a struct argument_survey at ARGP_KEY_INIT. */
+extern const struct argp_child argument_survey_children[];
+
 /* argp_parse() with our exit status for wrong usage. */
 error_t argument_parse(const struct argp *argp, int argc, char **argv, void *input);
 
@@ -35,6 +44,9 @@ void argument_pids(struct argp_state *state, const char *option, const char *tex
 
 /* "30s", "2m": milliseconds. */
 uint64_t argument_duration(struct argp_state *state, const char *option, const char *text);
+
+/* For ARGP_KEY_ARG of a subcommand that takes options only. */
+void argument_none(struct argp_state *state, const char *text);
 
 /* Digits, within the bounds. */
 uint64_t argument_number(struct argp_state *state, const char *option, const char *text, uint64_t min,

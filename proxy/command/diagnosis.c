@@ -6,7 +6,10 @@
 #include <string.h>
 
 /* From where on a share is "most", and below which number nobody is accused. */
-enum { MOST_PERCENT = 60, CLIENT_MIN = 20, BACKLOG_FULL_PERCENT = 80 };
+enum { MOST_PERCENT = 60, CLIENT_MIN = 20 };
+
+/* From where on an accept queue is as good as full, and from where on it matters that it grows. */
+enum { QUEUE_FULL_PERCENT = 80, QUEUE_GROWING_PERCENT = 20 };
 
 struct word {
     const char *name, *text;
@@ -42,16 +45,21 @@ static bool percent_reached(uint64_t part, uint64_t whole, unsigned percent)
     return whole > 0 && part * 100 >= whole * percent;
 }
 
+bool diagnosis_queue_full(uint32_t used, uint32_t size)
+{
+    return percent_reached(used, size, QUEUE_FULL_PERCENT);
+}
+
 static void say_growth(const struct evidence *e, struct verdict *verdict)
 {
     long more = (long)e->close_wait - (long)e->close_wait_before;
     bool steady = percent_reached(e->established, e->established_before, 90) &&
                   percent_reached(e->established_before, e->established, 90);
     if (more > 0)
-        say(verdict, "%ld more of them within %.0f s, while %zu connections were established%s.", more,
+        say(verdict, "%ld more of them within %.3g s, while %zu connections were established%s.", more,
             e->seconds, e->established, steady ? ", as many as before: it is not the load that grows" : "");
     else
-        say(verdict, "They did not become more within %.0f s.", e->seconds);
+        say(verdict, "They did not become more within %.3g s.", e->seconds);
 }
 
 static void say_owner(const struct evidence *e, struct verdict *verdict, size_t count, const char *what)
@@ -62,9 +70,23 @@ static void say_owner(const struct evidence *e, struct verdict *verdict, size_t 
         say(verdict, "Which program holds them is not visible to this user.");
 }
 
+static void say_side(const struct evidence *e, struct verdict *verdict)
+{
+    if (e->client_side)
+        say(verdict,
+            "This host opened them: a pool has such until it next looks at them, and then it is no leak.");
+}
+
 static bool owner_stopped(const struct evidence *e)
 {
     return e->owner && (e->owner->state == 'T' || e->owner->state == 't');
+}
+
+/* Nothing in it runs: it is stopped, or each of its threads waits in the kernel for what can't be hurried. */
+static bool owner_halted(const struct evidence *e)
+{
+    return owner_stopped(e) ||
+           (e->owner && e->owner->threads > 0 && e->owner->blocked_threads == e->owner->threads);
 }
 
 static bool verdict_program(const struct evidence *e, struct verdict *verdict)
@@ -77,6 +99,7 @@ static bool verdict_program(const struct evidence *e, struct verdict *verdict)
         "%zu of %zu sockets in CLOSE_WAIT have nothing left to read: their program has seen the EOF.", count,
         e->close_wait);
     say_owner(e, verdict, e->owner_by_cause[TRIAGE_READ_EOF], "of those");
+    say_side(e, verdict);
     say_growth(e, verdict);
     say(verdict, "The oldest has been so for at least %.0f s; the kernel has no timer that would end it.",
         (double)e->oldest_ms / 1000);
@@ -89,31 +112,72 @@ static void say_process(const struct evidence *e, struct verdict *verdict)
     if (!owner)
         return;
     if (owner_stopped(e))
-        say(verdict, "The process is %s: nothing in it runs until it gets SIGCONT.",
-            owner_state_name(owner->state));
+        say(verdict, "The process, %s (pid %d), is %s: nothing in it runs until it gets SIGCONT.",
+            owner->program, owner->pid, owner_state_name(owner->state));
     else if (owner->blocked_threads)
-        say(verdict, "%u of its %u threads are blocked in the kernel (state D) or stopped.",
-            owner->blocked_threads, owner->threads);
+        say(verdict, "%u of the %u threads of %s (pid %d) are blocked in the kernel (state D) or stopped.",
+            owner->blocked_threads, owner->threads, owner->program, owner->pid);
     else
-        say(verdict, "The process is %s, %u thread%s, none of them blocked in the kernel.",
-            owner_state_name(owner->state), owner->threads, owner->threads == 1 ? "" : "s");
+        say(verdict, "The process, %s (pid %d), is %s, %u thread%s, none of them blocked in the kernel.",
+            owner->program, owner->pid, owner_state_name(owner->state), owner->threads,
+            owner->threads == 1 ? "" : "s");
     if (owner->wchan[0])
         say(verdict, "Its main thread waits in %s.", owner->wchan);
 }
 
-static bool verdict_stuck(const struct evidence *e, struct verdict *verdict)
+/* Load is more than a program that runs can take: its queue is full or fills, though it accepts. A queue that
+ * nothing leaves is no matter of load, however long it is. */
+static bool is_load(const struct evidence *e)
+{
+    bool grows = e->backlog_used > e->backlog_used_before &&
+                 percent_reached(e->backlog_used, e->backlog_size, QUEUE_GROWING_PERCENT);
+    bool accepts = e->by_cause[TRIAGE_NEVER_ACCEPTED] == 0 || e->queue_left > 0;
+    return accepts && !owner_halted(e) && (grows || diagnosis_queue_full(e->backlog_used, e->backlog_size));
+}
+
+static void say_queue(const struct evidence *e, struct verdict *verdict)
+{
+    if (e->backlog_size)
+        say(verdict, "The accept queue of port %u holds %u of %u; at first it held %u.", e->port,
+            e->backlog_used, e->backlog_size, e->backlog_used_before);
+}
+
+static void say_queued(const struct evidence *e, struct verdict *verdict)
+{
+    size_t queued = e->by_cause[TRIAGE_NEVER_ACCEPTED];
+    if (queued == 0)
+        return;
+    say(verdict, "%zu of %zu sockets in CLOSE_WAIT were never accepted: their clients gave up waiting.",
+        queued, e->close_wait);
+    say_queue(e, verdict);
+    if (e->queue_left == 0)
+        say(verdict, "None of them left the queue within %.3g s.", e->seconds);
+    else
+        say(verdict, "%zu left the queue within %.3g s.", e->queue_left, e->seconds);
+}
+
+static void say_unread(const struct evidence *e, struct verdict *verdict)
 {
     size_t eof = e->by_cause[TRIAGE_EOF_UNREAD], data = e->by_cause[TRIAGE_DATA_UNREAD];
-    size_t queued = owner_stopped(e) ? e->by_cause[TRIAGE_NEVER_ACCEPTED] : 0;
-    if (eof + data + queued == 0)
-        return false;
-    verdict->weight = eof + data + queued;
+    if (eof + data == 0)
+        return;
     say(verdict, "%zu of %zu sockets in CLOSE_WAIT have an EOF that was never read, %zu of them also data.",
         eof + data, e->close_wait, data);
     say_owner(e, verdict, e->owner_by_cause[TRIAGE_EOF_UNREAD] + e->owner_by_cause[TRIAGE_DATA_UNREAD],
               "of those");
+}
+
+static bool verdict_stuck(const struct evidence *e, struct verdict *verdict)
+{
+    size_t unread = e->by_cause[TRIAGE_EOF_UNREAD] + e->by_cause[TRIAGE_DATA_UNREAD];
+    size_t queued = is_load(e) ? 0 : e->by_cause[TRIAGE_NEVER_ACCEPTED];
+    if (unread + queued == 0)
+        return false;
+    verdict->weight = unread + queued;
+    say_unread(e, verdict);
     if (queued)
-        say(verdict, "%zu more wait to be accepted.", queued);
+        say_queued(e, verdict);
+    say_side(e, verdict);
     say_process(e, verdict);
     say_growth(e, verdict);
     return true;
@@ -122,21 +186,17 @@ static bool verdict_stuck(const struct evidence *e, struct verdict *verdict)
 static bool verdict_load(const struct evidence *e, struct verdict *verdict)
 {
     size_t queued = e->by_cause[TRIAGE_NEVER_ACCEPTED];
-    bool full = percent_reached(e->backlog_used, e->backlog_size, BACKLOG_FULL_PERCENT);
-    if (owner_stopped(e) || (queued == 0 && !full && e->overflows == 0))
+    if (!is_load(e))
         return false;
     verdict->weight = queued ? queued : 1;
-    say(verdict, "%zu of %zu sockets in CLOSE_WAIT were never accepted: their clients gave up waiting.",
-        queued, e->close_wait);
-    if (e->backlog_size)
-        say(verdict, "The accept queue of port %u holds %u of %u.", e->backlog_port, e->backlog_used,
-            e->backlog_size);
-    if (e->overflows)
-        say(verdict, "%ju connections found the queue full within %.0f s.", (uintmax_t)e->overflows,
-            e->seconds);
+    if (queued)
+        say_queued(e, verdict);
+    else
+        say_queue(e, verdict);
+    if (e->overflows && diagnosis_queue_full(e->backlog_used, e->backlog_size))
+        say(verdict, "%ju connections found a full queue within %.3g s, on all ports of this host.",
+            (uintmax_t)e->overflows, e->seconds);
     say(verdict, "%.1f connections a second arrive on this host.", e->accepted_per_s);
-    if (e->accepted_per_s < 1 && queued)
-        say(verdict, "With so few arriving it is rather a program that has stopped accepting than load.");
     say_process(e, verdict);
     return true;
 }
@@ -234,7 +294,7 @@ static void helps_somaxconn(const struct evidence *e, enum diagnosis diagnosis, 
 {
     if (diagnosis != DIAGNOSIS_LOAD)
         helps_never(e, diagnosis, text);
-    else if (e->overflows)
+    else if (e->by_cause[TRIAGE_NEVER_ACCEPTED] == 0)
         snprintf(text, DIAGNOSIS_LINE,
                  "Partly. Bursts fit in, if the program asks for a longer queue too; it doesn't"
                  " accept faster.");

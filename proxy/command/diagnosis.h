@@ -16,7 +16,7 @@
 #define DIAGNOSIS_MAP(X)                                                                                     \
     X(DIAGNOSIS_NOTHING, "nothing", "Nothing leaks: no socket is in CLOSE_WAIT for longer than a moment.")   \
     X(DIAGNOSIS_PROGRAM, "program-error", "A program error: it reads EOF and never closes.")                 \
-    X(DIAGNOSIS_STUCK, "stuck", "A stuck program: it doesn't get to reading EOF.")                           \
+    X(DIAGNOSIS_STUCK, "stuck", "A stuck program: it doesn't get to accepting, or to reading EOF.")          \
     X(DIAGNOSIS_LOAD, "load", "Load: connections arrive faster than the program accepts them.")              \
     X(DIAGNOSIS_CLIENT, "client", "An attack or a misbehaving client: one address holds most of the sockets.")
 
@@ -27,9 +27,11 @@ enum diagnosis {
         DIAGNOSIS_COUNT
 };
 
-/* What was seen over some seconds. Counts are of sockets at the end of them. */
+/* What was seen of one service over some seconds. Counts are of sockets at the end of them. */
 struct evidence {
     double seconds;
+    uint16_t port;    /* 0: all */
+    bool client_side; /* this host opened them: the port is the peers' */
     size_t close_wait, close_wait_before;
     size_t established, established_before;
     size_t by_cause[TRIAGE_CAUSE_COUNT];
@@ -37,10 +39,11 @@ struct evidence {
     size_t zero_bytes;                   /* of those in CLOSE_WAIT, whose client never sent a byte */
     size_t with_keepalive;               /* whose keepalive timer runs */
     size_t peers_closed_here;            /* whose peer on this host has closed */
-    double accepted_per_s;               /* connections completed by the kernel, all ports */
-    uint64_t overflows;                  /* that found the accept queue full, over those seconds */
-    uint32_t backlog_used, backlog_size; /* of the fullest listening socket; size 0: none listens */
-    uint16_t backlog_port;
+    double accepted_per_s;               /* connections completed by the kernel, on all ports of this host */
+    uint64_t overflows;                  /* on this host, that found a full queue over those seconds */
+    uint32_t backlog_used, backlog_size; /* of its fullest accept queue; size 0: none listens */
+    uint32_t backlog_used_before;
+    size_t queue_left; /* of those in CLOSE_WAIT in the queue at first: accepted or gone by now */
 
     const struct owner_process *owner; /* who holds most; NULL: not visible or nobody */
     size_t owner_count;
@@ -52,7 +55,7 @@ struct evidence {
     bool network_is_loopback;
 };
 
-enum { DIAGNOSIS_LINES = 8, DIAGNOSIS_LINE = 256 };
+enum { DIAGNOSIS_LINES = 9, DIAGNOSIS_LINE = 256 };
 
 /* One verdict and the lines that speak for it. */
 struct verdict {
@@ -61,6 +64,9 @@ struct verdict {
     char line[DIAGNOSIS_LINES][DIAGNOSIS_LINE];
     size_t line_count;
 };
+
+/* Whether an accept queue is about to refuse connections. */
+bool diagnosis_queue_full(uint32_t used, uint32_t size);
 
 /* Fills in the verdicts that the evidence supports, heaviest first; at least one. Returns how many. */
 size_t diagnose(const struct evidence *evidence, struct verdict verdicts[DIAGNOSIS_COUNT]);

@@ -10,19 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    KEY_PORT = 'p',
-    KEY_OLDER = 'o',
-    KEY_ACTION = 'a',
-    KEY_YES = 'y',
-    KEY_JSON = 'j',
-    KEY_PID = 256,
-    KEY_CLIENT,
-    KEY_BETWEEN
-};
+enum { KEY_OLDER = 'o', KEY_ACTION = 'a', KEY_YES = 'y', KEY_PID = 256, KEY_CLIENT, KEY_BETWEEN };
 
 static const struct argp_option options[] = {
-    {"port", KEY_PORT, "P[,P...]", 0, "Local port of the leaking sockets; required, may be repeated", 0},
     {"older-than", KEY_OLDER, "DURATION", 0, "Leave younger ones alone (default 2m)", 0},
     {"action", KEY_ACTION, "ACTION", 0,
      "report, finish (FIN after what is queued), destroy (RST), or ladder: finish, and destroy where that "
@@ -33,16 +23,15 @@ static const struct argp_option options[] = {
     {"client-side", KEY_CLIENT, NULL, 0, "Also sockets that this host opened; a pool's are often no leak", 0},
     {"between", KEY_BETWEEN, "DURATION", 0, "Time between the two dumps that must show it (default 1s)", 0},
     {"yes", KEY_YES, NULL, 0, "Do it; without this, only say what would be done", 0},
-    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
     {0},
 };
 
 struct arguments {
-    struct argument_ports ports;
+    struct argument_survey survey;
     struct argument_pids pids;
     struct ladder_policy policy;
     uint64_t between_ms;
-    bool yes, json;
+    bool yes;
 };
 
 static enum ladder_action action_of(struct argp_state *state, const char *text)
@@ -55,7 +44,7 @@ static enum ladder_action action_of(struct argp_state *state, const char *text)
 
 static void arguments_check(struct argp_state *state, const struct arguments *arguments)
 {
-    if (arguments->ports.count == 0)
+    if (arguments->survey.ports.count == 0)
         argp_error(state, "--port is missing; say on which local port the leaks are");
     if (arguments->yes && arguments->policy.action == LADDER_REPORT)
         argp_error(state, "--yes does nothing with --action=report; allowed: finish, destroy, ladder");
@@ -65,8 +54,8 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
-    case KEY_PORT:
-        argument_ports(state, "--port", text, &arguments->ports);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->survey;
         return 0;
     case KEY_OLDER:
         arguments->policy.older_than_ms = argument_duration(state, "--older-than", text);
@@ -86,12 +75,6 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
     case KEY_YES:
         arguments->yes = true;
         return 0;
-    case KEY_JSON:
-        arguments->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "found '%s'; reap takes options only", text);
-        return 0;
     case ARGP_KEY_END:
         arguments_check(state, arguments);
         return 0;
@@ -103,7 +86,8 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = option_parse,
-    .doc = "Finishes sockets that leak in CLOSE_WAIT, and proves it.\v"
+    .children = argument_survey_children,
+    .doc = "Finishes sockets that leak in CLOSE_WAIT, and proves it. At least one --port must be given.\v"
            "A socket is touched only when two dumps show it in CLOSE_WAIT with the same cookie, it is older "
            "than the"
            " bound, its peer acknowledged nothing new in between, a process holds it, and this end was the "
@@ -335,6 +319,20 @@ static void targets_print(const struct plan *plan)
     table_clear(&table);
 }
 
+/* By how much they miss the bound. */
+static void young_print(const struct plan *plan)
+{
+    char bound[SURVEY_AGE_TEXT], oldest[SURVEY_AGE_TEXT];
+    uint64_t oldest_ms = 0;
+    for (size_t i = 0; i < plan->target_count; i++) {
+        uint64_t quiet_ms = leak_quiet_ms(plan->targets[i].leak, plan->survey.now_ms);
+        if (plan->targets[i].guard == LADDER_TOO_YOUNG && quiet_ms > oldest_ms)
+            oldest_ms = quiet_ms;
+    }
+    printf("The oldest of these is %s, --older-than is %s.\n", survey_age_text(oldest_ms, oldest),
+           survey_age_text(plan->arguments->policy.older_than_ms, bound));
+}
+
 /* Why the others are left alone, one line a reason. */
 static void guards_print(const struct plan *plan)
 {
@@ -345,13 +343,15 @@ static void guards_print(const struct plan *plan)
         if (counts[guard])
             printf("%zu left alone, %s: %s.\n", counts[guard], ladder_guard_name(guard),
                    ladder_guard_text(guard));
+    if (counts[LADDER_TOO_YOUNG]) /* the last of the table, so this stands below its line */
+        young_print(plan);
 }
 
 static void outcome_print(const struct plan *plan)
 {
     const struct arguments *arguments = plan->arguments;
     if (!arguments->yes) {
-        printf("%zu due. Nothing was done", plan->due);
+        printf("%zu found, %zu due. Nothing was done", plan->target_count, plan->due);
         if (plan->due && arguments->policy.action != LADDER_REPORT)
             printf("; add --yes to do it (--action=%s)", ladder_action_name(arguments->policy.action));
         else if (plan->due)
@@ -359,8 +359,9 @@ static void outcome_print(const struct plan *plan)
         printf(".\n");
         return;
     }
-    printf("%zu due: %zu gone, %zu in last-ack, %zu still in close-wait", plan->due,
-           plan->outcomes[LADDER_GONE], plan->outcomes[LADDER_LAST_ACK], plan->outcomes[LADDER_STILL]);
+    printf("%zu found, %zu due: %zu gone, %zu in last-ack, %zu still in close-wait", plan->target_count,
+           plan->due, plan->outcomes[LADDER_GONE], plan->outcomes[LADDER_LAST_ACK],
+           plan->outcomes[LADDER_STILL]);
     if (plan->failed)
         printf(", %zu unknown", plan->failed);
     printf(".\n");
@@ -409,18 +410,19 @@ static int plan_json(const struct plan *plan)
     for (size_t i = 0; i < plan->target_count; i++)
         json_array_append_new(sockets, target_json(plan, &plan->targets[i]));
     return survey_print_json(plan->survey.command,
-                             json_pack("{s:s, s:b, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",     //
-                                       "action", ladder_action_name(plan->arguments->policy.action),       //
-                                       "done", plan->arguments->yes,                                       //
-                                       "older_than_ms", (json_int_t)plan->arguments->policy.older_than_ms, //
-                                       "finish_lost", loss_json(finish_loss(&plan->rights)),               //
-                                       "destroy_lost", loss_json(destroy_loss(&plan->rights)),             //
-                                       "due", (json_int_t)plan->due,                                       //
-                                       "gone", (json_int_t)plan->outcomes[LADDER_GONE],                    //
-                                       "last_ack", (json_int_t)plan->outcomes[LADDER_LAST_ACK],            //
-                                       "still", (json_int_t)plan->outcomes[LADDER_STILL],                  //
-                                       "unknown", (json_int_t)plan->failed,                                //
-                                       "fds_held", (json_int_t)plan->held,                                 //
+                             json_pack("{s:s, s:b, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", //
+                                       "action", ladder_action_name(plan->arguments->policy.action),        //
+                                       "done", plan->arguments->yes,                                        //
+                                       "older_than_ms", (json_int_t)plan->arguments->policy.older_than_ms,  //
+                                       "finish_lost", loss_json(finish_loss(&plan->rights)),                //
+                                       "destroy_lost", loss_json(destroy_loss(&plan->rights)),              //
+                                       "found", (json_int_t)plan->target_count,                             //
+                                       "due", (json_int_t)plan->due,                                        //
+                                       "gone", (json_int_t)plan->outcomes[LADDER_GONE],                     //
+                                       "last_ack", (json_int_t)plan->outcomes[LADDER_LAST_ACK],             //
+                                       "still", (json_int_t)plan->outcomes[LADDER_STILL],                   //
+                                       "unknown", (json_int_t)plan->failed,                                 //
+                                       "fds_held", (json_int_t)plan->held,                                  //
                                        "sockets", sockets));
 }
 
@@ -467,7 +469,7 @@ static int reap(struct plan *plan)
         plan_verify(plan);
     }
     int error = 0;
-    if (arguments->json)
+    if (arguments->survey.json)
         error = plan_json(plan);
     else
         plan_text(plan);
@@ -483,7 +485,7 @@ int command_reap(int argc, char **argv)
                                   .between_ms = 1000};
     struct plan plan = {.arguments = &arguments};
     argument_parse(&parser, argc, argv, &arguments);
-    if (survey_open(&plan.survey, argv[0], &arguments.ports, DIAG_CLOSE_WAIT))
+    if (survey_open(&plan.survey, argv[0], &arguments.survey.ports, DIAG_CLOSE_WAIT))
         return EXIT_FOUND;
     int status = reap(&plan);
     free(plan.targets);

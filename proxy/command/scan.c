@@ -9,24 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    KEY_STATE = 's',
-    KEY_OLDER = 'o',
-    KEY_WATCH = 'w',
-    KEY_COUNT = 'n',
-    KEY_JSON = 'j',
-    KEY_PORT = 'p',
-    KEY_BRIEF = 'b'
-};
+enum { KEY_STATE = 's', KEY_OLDER = 'o', KEY_WATCH = 'w', KEY_COUNT = 'n', KEY_BRIEF = 'b' };
 
 static const struct argp_option options[] = {
-    {"port", KEY_PORT, "P[,P...]", 0, "Only sockets with this local port; may be repeated (default: all)", 0},
     {"state", KEY_STATE, "STATE", 0, "TCP state to look for (default close-wait)", 0},
     {"older-than", KEY_OLDER, "DURATION", 0, "Only sockets at least this old, for example 30s (default 0s)",
      0},
     {"brief", KEY_BRIEF, NULL, 0,
      "Don't look who holds them or what their peers did; that is most of the work", 0},
-    {"json", KEY_JSON, NULL, 0, "Print JSON: one object a scan", 0},
     {"watch", KEY_WATCH, "DURATION", OPTION_ARG_OPTIONAL,
      "Scan again every DURATION (default 2s), and show who leaks and how fast it grows", 0},
     {"count", KEY_COUNT, "N", 0, "With --watch: end after N scans", 0},
@@ -34,13 +24,12 @@ static const struct argp_option options[] = {
 };
 
 struct arguments {
-    struct argument_ports ports;
+    struct argument_survey survey;
     unsigned state;
     uint64_t older_than_ms;
     uint64_t watch_ms; /* 0: scan once */
     unsigned long count;
     bool brief;
-    bool json;
 };
 
 static unsigned state_of(struct argp_state *state, const char *text)
@@ -59,8 +48,8 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
     struct arguments *arguments = state->input;
     char *end = NULL;
     switch (key) {
-    case KEY_PORT:
-        argument_ports(state, "--port", text, &arguments->ports);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->survey;
         return 0;
     case KEY_STATE:
         arguments->state = state_of(state, text);
@@ -81,12 +70,6 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
     case KEY_BRIEF:
         arguments->brief = true;
         return 0;
-    case KEY_JSON:
-        arguments->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "found '%s'; scan takes options only", text);
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -95,6 +78,7 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
 static const struct argp parser = {
     .options = options,
     .parser = option_parse,
+    .children = argument_survey_children,
     .doc =
         "Lists sockets that leak: how old, why, and who holds them.\v"
         "An age with >= is a lower bound: something may have reset the kernel's clock since.\n"
@@ -108,7 +92,9 @@ static const struct argp parser = {
         "or"
         " forgotten (closed, and the kernel dropped it).\n"
         "\n"
-        "Exit status: 0 nothing found, 1 found something at least that old or failed, 2 wrong usage.",
+        "Exit status: 0 nothing found; 1 found something at least that old, or failed, and a failure always "
+        "says "
+        "why on stderr, where nothing else is said; 2 wrong usage.",
 };
 
 /* What one scan found, and what the scans before it did. */
@@ -287,8 +273,8 @@ static int scan_once(struct survey *survey, const struct arguments *arguments, s
         return EXIT_FOUND;
     report.leaks = survey_oldest_first(survey, arguments->older_than_ms, &report.leak_count);
     if (!survey->brief)
-        report.sums = survey_sums(survey, arguments->older_than_ms, &report.sum_count);
-    int error = arguments->json ? report_json(&report) : report_text(&report);
+        report.sums = survey_sums(survey, NULL, arguments->older_than_ms, &report.sum_count);
+    int error = arguments->survey.json ? report_json(&report) : report_text(&report);
     if (arguments->watch_ms)
         growth_remember(&report, growth);
     bool found = report.leak_count > 0;
@@ -303,7 +289,7 @@ int command_scan(int argc, char **argv)
     struct survey survey;
     struct growth growth = {0};
     argument_parse(&parser, argc, argv, &arguments);
-    if (survey_open(&survey, argv[0], &arguments.ports, arguments.state))
+    if (survey_open(&survey, argv[0], &arguments.survey.ports, arguments.state))
         return EXIT_FOUND;
     survey.brief = arguments.brief;
     int status = scan_once(&survey, &arguments, &growth);

@@ -234,14 +234,32 @@ static void leak_sum(const struct survey *survey, const struct leak *leak, uint6
     sum_add(full ? &sums[*count - 1] : sum_find(sums, count, NULL, leak->row.uid), leak->cause, age_ms);
 }
 
-struct survey_sum *survey_sums(const struct survey *survey, uint64_t older_than_ms, size_t *count)
+struct survey_service survey_service_of(const struct leak *leak)
+{
+    const struct diag_id *id = &leak->row.id;
+    return (struct survey_service){.port = leak->client_side ? id->remote.port : id->local.port,
+                                   .client_side = leak->client_side};
+}
+
+bool survey_service_equal(struct survey_service a, struct survey_service b)
+{
+    return a.port == b.port && a.client_side == b.client_side;
+}
+
+bool survey_service_has(struct survey_service service, const struct leak *leak)
+{
+    return service.port == 0 || survey_service_equal(service, survey_service_of(leak));
+}
+
+struct survey_sum *survey_sums(const struct survey *survey, const struct survey_service *service,
+                               uint64_t older_than_ms, size_t *count)
 {
     struct survey_sum *sums = calloc(survey->owners.process_count + UNSEEN_USERS, sizeof *sums);
     *count = 0;
     for (size_t i = 0; sums && i < survey->now.leak_count; i++) {
         const struct leak *leak = &survey->now.leaks[i];
         uint64_t age_ms = leak_age_ms(leak, survey->now_ms, NULL);
-        if (age_ms >= older_than_ms)
+        if (age_ms >= older_than_ms && (!service || survey_service_has(*service, leak)))
             leak_sum(survey, leak, age_ms, sums, count);
     }
     if (*count > 1)

@@ -70,10 +70,22 @@ struct survey_sum {
     uint64_t oldest_ms;
 };
 
-/* Sums up by owner all leaks at least that old, most first. A socket that several processes hold counts for
- * each. Returns an array of *count that the caller frees, or NULL without memory or without leaks (*count is
- * 0). */
-struct survey_sum *survey_sums(const struct survey *survey, uint64_t older_than_ms, size_t *count);
+/* What leaks together: the sockets of one service on this host, or those that this host opened to one
+ * elsewhere, whose own ports say nothing. */
+struct survey_service {
+    uint16_t port; /* the service's; 0: every socket */
+    bool client_side;
+};
+
+struct survey_service survey_service_of(const struct leak *leak);
+bool survey_service_equal(struct survey_service a, struct survey_service b);
+bool survey_service_has(struct survey_service service, const struct leak *leak);
+
+/* Sums up by owner all leaks of that service (NULL: of all) at least that old, most first. A socket that
+ * several processes hold counts for each. Returns an array of *count that the caller frees, or NULL without
+ * memory or without leaks (*count is 0). */
+struct survey_sum *survey_sums(const struct survey *survey, const struct survey_service *service,
+                               uint64_t older_than_ms, size_t *count);
 
 /* Says how many of these leaks have owners that this user may not see, and how to see them; nothing when
  * there are none. */

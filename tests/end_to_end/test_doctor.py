@@ -1,10 +1,12 @@
 """`lastack doctor`: names what is wrong, with evidence, and what helps."""
 
+import json
 import os
+import socket
 import subprocess
 import unittest
 
-from harness import main, wait_for
+from harness import BOUND_S, LASTACK, main, wait_for
 from leaks import Owner, as_nobody, enter_namespace, lastack, older_than, scan
 
 SETTINGS = ["tcp_fin_timeout", "tcp_tw_reuse", "tcp_tw_recycle", "tcp_keepalive_time", "tcp_keepalive_intvl",
@@ -12,13 +14,23 @@ SETTINGS = ["tcp_fin_timeout", "tcp_tw_reuse", "tcp_tw_recycle", "tcp_keepalive_
             "nf_conntrack_tcp_timeout_close_wait", "nofile (ulimit -n)"]
 
 
-def doctor(port, *options, before=()):
-    result = lastack("doctor", "--port", port, "--for", "300ms", "--json", *options, before=before)
+def doctor_all(*options, before=()):
+    """The report as it is, with the status."""
+    result = lastack("doctor", "--json", *options, before=before)
     report = result.json
     report["status"] = result.status
-    report["helps"] = {row["name"]: row["helps"] for row in report["settings"]}
-    report["evidence"] = "\n".join(line for verdict in report["verdicts"] for line in verdict["evidence"])
+    for row in report["ports"]:
+        row["helps"] = {setting["name"]: setting["helps"] for setting in row["settings"]}
+        row["evidence"] = "\n".join(line for verdict in row["verdicts"] for line in verdict["evidence"])
     return report
+
+
+def doctor(port, *options, before=()):
+    """The report of one port."""
+    report = doctor_all("--port", port, "--for", "300ms", *options, before=before)
+    assert [row["port"] for row in report["ports"]] == [port]
+    assert report["diagnosis"] == report["ports"][0]["diagnosis"]
+    return {**report, **report["ports"][0]}
 
 
 class Diagnoses(unittest.TestCase):
@@ -49,7 +61,7 @@ class Diagnoses(unittest.TestCase):
             report = doctor(owner.port)
             self.assertEqual(report["diagnosis"], "stuck")
             self.assertIn("SIGCONT", report["evidence"])
-            self.assertIn("2 more wait to be accepted", report["evidence"])
+            self.assertIn("2 of 12 sockets in CLOSE_WAIT were never accepted", report["evidence"])
             self.assertEqual(report["next"], f"kill -CONT {owner.pid}")
 
     def test_a_program_that_does_not_read(self):
@@ -61,14 +73,35 @@ class Diagnoses(unittest.TestCase):
             self.assertIn("10 of them also data", report["evidence"])
             self.assertIn(f"gdb -p {owner.pid}", report["next"])
 
+    def test_a_program_that_does_not_accept(self):
+        for backlog, fill in ((8, 9), (4096, 3)):  # the kernel's bound is backlog + 1
+            with Owner(backlog=backlog) as owner:
+                owner.leak(fill, accept=False)
+                older_than(1, owner.port, fill)
+                report = doctor(owner.port)
+                self.assertEqual(report["diagnosis"], "stuck")
+                self.assertIn(f"{fill} of {fill} sockets in CLOSE_WAIT were never accepted", report["evidence"])
+                self.assertIn(f"The accept queue of port {owner.port} holds {fill} of {backlog};", report["evidence"])
+                self.assertIn("None of them left the queue", report["evidence"])
+                self.assertEqual(report["owner"]["pid"], owner.pid)
+                self.assertIn(f"gdb -p {owner.pid}", report["next"])
+
     def test_load(self):
         with Owner(backlog=8) as owner:
-            owner.leak(9, accept=False)  # the kernel's bound is backlog + 1
+            owner.leak(9, accept=False)
             older_than(1, owner.port, 9)
-            report = doctor(owner.port)
-            self.assertEqual(report["diagnosis"], "load")
-            self.assertIn(f"The accept queue of port {owner.port} holds 9 of 8.", report["evidence"])
-            self.assertTrue(report["helps"]["somaxconn"].startswith("No. A longer queue"))
+            command = [LASTACK, "doctor", "--port", str(owner.port), "--for", "2s", "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                while process.poll() is None:  # it accepts and closes, and for each that it takes another comes
+                    owner.close(owner.accept(1))
+                    owner.leak(1, accept=False)
+                row = json.loads(process.communicate(timeout=BOUND_S)[0])["ports"][0]
+            self.assertEqual(row["diagnosis"], "load", row)
+            self.assertEqual(row["backlog_size"], 8)
+            self.assertIn(row["backlog_used"], (8, 9))
+            self.assertIn(f"The accept queue of port {owner.port} holds", "\n".join(row["verdicts"][0]["evidence"]))
+            somaxconn = next(setting for setting in row["settings"] if setting["name"] == "somaxconn")
+            self.assertRegex(somaxconn["helps"], "^(No. A longer queue|Partly. Bursts)")
 
     def test_one_client_that_never_says_a_word(self):
         subprocess.run(["ip", "address", "add", "198.51.100.7/32", "dev", "lo"], check=True)
@@ -94,6 +127,67 @@ class Diagnoses(unittest.TestCase):
             report = doctor(owner.port, "--for", "2s")
             self.assertIn("2 more of them within 2 s, while 20 connections", report["evidence"])
             self.assertIn("it is not the load that grows", report["evidence"])
+
+
+class Ports(unittest.TestCase):
+    def test_each_has_its_own_process_cause_and_advice(self):
+        with Owner() as leaky, Owner() as stopped, Owner() as healthy:
+            leaky.leak(30)
+            stopped.leak(4, read=False)
+            stopped.stop()
+            healthy.connect(2)
+            healthy.accept(2)
+            older_than(1, leaky.port, 30)
+            older_than(1, stopped.port, 4)
+            for ports in ([leaky.port, stopped.port, healthy.port], []):
+                asked = ["--port", ",".join(map(str, ports))] if ports else []
+                report = doctor_all("--for", "300ms", *asked)
+                self.assertEqual((report["diagnosis"], report["status"]), ("program-error", 1))
+                rows = {row["port"]: row for row in report["ports"]}
+                expected = {leaky.port: ("program-error", 30, leaky.pid), stopped.port: ("stuck", 4, stopped.pid)}
+                for port, (diagnosis, count, pid) in expected.items():
+                    row = rows[port]
+                    self.assertEqual((row["diagnosis"], row["close_wait"], row["owner"]["pid"]),
+                                     (diagnosis, count, pid))
+                    self.assertIn(f"(pid {pid})", row["evidence"])
+                    self.assertEqual({setting["name"] for setting in row["settings"]}, set(SETTINGS))
+                self.assertEqual(rows[leaky.port]["next"],
+                                 f"lastack reap --port {leaky.port} --older-than 2m --action finish")
+                self.assertEqual(rows[stopped.port]["next"], f"kill -CONT {stopped.pid}")
+                self.assertNotIn(f"pid {stopped.pid}", rows[leaky.port]["evidence"])
+                self.assertNotIn(f"pid {leaky.pid}", rows[stopped.port]["evidence"])
+                # Nobody asked after the healthy one the second time.
+                self.assertEqual(rows.get(healthy.port, {}).get("diagnosis"), "nothing" if ports else None)
+
+    def test_the_text_has_a_part_and_a_command_a_port(self):
+        with Owner() as leaky, Owner() as stopped:
+            leaky.leak(5)
+            stopped.leak(3, read=False)
+            stopped.stop()
+            older_than(1, leaky.port, 5)
+            older_than(1, stopped.port, 3)
+            result = lastack("doctor", "--port", f"{leaky.port},{stopped.port}", "--for", "300ms")
+            self.assertIn(f"Port {leaky.port}: A program error", result.output)
+            self.assertIn(f"Port {stopped.port}: A stuck program", result.output)
+            self.assertEqual(result.output.splitlines()[-2:],
+                             [f"Run next: lastack reap --port {leaky.port} --older-than 2m --action finish",
+                              f"Run next: kill -CONT {stopped.pid}"])
+            self.assertIn(f"Port {stopped.port}: helps here? No. It only puts off the end", result.output)
+
+    def test_what_this_host_opened_is_told_by_the_port_that_it_went_to(self):
+        with socket.create_server(("127.0.0.1", 0)) as service, Owner() as client:
+            port = service.getsockname()[1]
+            for _ in range(3):
+                client.open(port)
+                connection, _ = service.accept()
+                connection.close()
+            wait_for(lambda: doctor_all("--for", "100ms")["diagnosis"] != "nothing", "they are old")
+            row = doctor_all("--for", "100ms")["ports"][0]
+            self.assertEqual((row["port"], row["side"], row["close_wait"]), (port, "client", 3))
+            self.assertEqual(row["owner"]["pid"], client.pid)
+            self.assertIn("This host opened them", row["evidence"])
+            result = lastack("doctor", "--for", "100ms")
+            self.assertIn(f"Connections of this host to port {port}: A stuck program", result.output)
 
 
 class Settings(unittest.TestCase):
@@ -134,7 +228,7 @@ class Answers(unittest.TestCase):
             older_than(1, owner.port, 1)
             result = lastack("doctor", "--port", owner.port, "--for", "100ms")
             self.assertEqual(result.status, 1)
-            self.assertTrue(result.output.startswith("Diagnosis: A program error"), result)
+            self.assertTrue(result.output.startswith(f"Port {owner.port}: A program error"), result)
             self.assertEqual(result.output.splitlines()[-1],
                              f"Run next: lastack reap --port {owner.port} --older-than 2m --action finish")
 

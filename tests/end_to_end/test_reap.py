@@ -138,6 +138,20 @@ class Guards(unittest.TestCase):
             self.untouched(owner, ports, "too-young", "--older-than", "1h")
             self.untouched(owner, ports, "too-young")  # two minutes by default
 
+    def test_that_all_are_young_is_said_with_the_oldest(self):
+        with Owner() as owner:
+            owner.leak(3)
+            older_than(1, owner.port, 3)
+            result = lastack("reap", "--port", owner.port, "--between", "50ms", "--older-than", "90m")
+            self.assertEqual(result.status, 0)
+            self.assertIn("3 found, 0 due. Nothing was done.\n3 left alone, too-young: ", result.output)
+            self.assertRegex(result.output, r"The oldest of these is \d+m?\d*s, --older-than is 1h30m\.\n")
+            report = reap(owner.port, "--between", "50ms", "--older-than", "90m")
+            self.assertEqual((report["found"], report["due"]), (3, 0))
+            result = lastack("reap", "--port", owner.port, "--between", "50ms", "--older-than", "1s")
+            self.assertIn("3 found, 3 due. Nothing was done; to do something add", result.output)
+            self.assertNotIn("The oldest", result.output)
+
     def test_only_the_old_among_young(self):
         with Owner() as owner:
             _, old, _ = owner.leak(2)

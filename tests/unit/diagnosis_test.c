@@ -10,6 +10,9 @@ static const struct owner_process stopped = {.pid = 7, .program = "app", .state 
 static const struct owner_process blocked = {
     .pid = 7, .program = "app", .state = 'S', .threads = 4, .blocked_threads = 3, .wchan = "nfs_wait"};
 
+static const struct owner_process halted = {
+    .pid = 7, .program = "app", .state = 'D', .threads = 4, .blocked_threads = 4};
+
 static struct evidence evidence_of(enum triage_cause cause, size_t count)
 {
     struct evidence e = {.seconds = 3, .close_wait = count, .close_wait_before = count, .oldest_ms = 60000};
@@ -17,6 +20,13 @@ static struct evidence evidence_of(enum triage_cause cause, size_t count)
     e.owner_count = count;
     e.by_cause[cause] = e.owner_by_cause[cause] = count;
     return e;
+}
+
+static void queue(struct evidence *e, uint32_t used, uint32_t size, uint32_t used_before)
+{
+    e->backlog_used = used;
+    e->backlog_size = size;
+    e->backlog_used_before = used_before;
 }
 
 static enum diagnosis first(const struct evidence *evidence)
@@ -51,7 +61,7 @@ static void each_cause_has_its_diagnosis(void **state)
         [TRIAGE_READ_EOF] = DIAGNOSIS_PROGRAM,
         [TRIAGE_EOF_UNREAD] = DIAGNOSIS_STUCK,
         [TRIAGE_DATA_UNREAD] = DIAGNOSIS_STUCK,
-        [TRIAGE_NEVER_ACCEPTED] = DIAGNOSIS_LOAD,
+        [TRIAGE_NEVER_ACCEPTED] = DIAGNOSIS_STUCK,
     };
     for (enum triage_cause cause = TRIAGE_READ_EOF; cause < TRIAGE_CAUSE_COUNT; cause++) {
         const struct evidence e = evidence_of(cause, 5);
@@ -75,10 +85,16 @@ static void a_stopped_process_is_no_load(void **state)
 {
     (void)state;
     struct evidence e = evidence_of(TRIAGE_NEVER_ACCEPTED, 9);
-    e.owner = &stopped;
+    queue(&e, 90, 100, 10);
+    e.queue_left = 3; /* until it was stopped */
     e.overflows = 100;
+    assert_int_equal(first(&e), DIAGNOSIS_LOAD);
+    e.owner = &stopped;
     assert_int_equal(first(&e), DIAGNOSIS_STUCK);
     assert_true(says(&e, "SIGCONT"));
+    e.owner = &halted;
+    assert_int_equal(first(&e), DIAGNOSIS_STUCK);
+    assert_true(says(&e, "4 of the 4 threads of app (pid 7) are blocked"));
 }
 
 static void blocked_threads_and_where_they_wait_are_told(void **state)
@@ -86,7 +102,7 @@ static void blocked_threads_and_where_they_wait_are_told(void **state)
     (void)state;
     struct evidence e = evidence_of(TRIAGE_EOF_UNREAD, 9);
     e.owner = &blocked;
-    assert_true(says(&e, "3 of its 4 threads are blocked"));
+    assert_true(says(&e, "3 of the 4 threads of app (pid 7) are blocked"));
     assert_true(says(&e, "waits in nfs_wait"));
 }
 
@@ -107,12 +123,85 @@ static void growth_is_held_against_the_load(void **state)
 static void a_full_backlog_is_load_without_a_single_leak(void **state)
 {
     (void)state;
-    struct evidence e = {.seconds = 1, .backlog_used = 80, .backlog_size = 100, .backlog_port = 80};
+    struct evidence e = {.seconds = 1, .port = 80};
+    queue(&e, 80, 100, 80);
     assert_int_equal(first(&e), DIAGNOSIS_LOAD);
-    e.backlog_used = 79;
+    assert_true(says(&e, "The accept queue of port 80 holds 80 of 100"));
+    queue(&e, 79, 100, 79);
     assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
-    e.overflows = 1;
+    queue(&e, 20, 100, 19); /* a fifth, and it grows */
     assert_int_equal(first(&e), DIAGNOSIS_LOAD);
+    queue(&e, 19, 100, 1);
+    assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
+    queue(&e, 0, 0, 0); /* nobody listens */
+    assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
+}
+
+static void a_queue_that_nothing_leaves_is_no_load_however_full(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_NEVER_ACCEPTED, 101);
+    queue(&e, 101, 100, 50);
+    assert_int_equal(first(&e), DIAGNOSIS_STUCK);
+    assert_true(says(&e, "None of them left the queue within 3 s"));
+    assert_false(says(&e, "EOF that was never read"));
+    e.queue_left = 1;
+    assert_int_equal(first(&e), DIAGNOSIS_LOAD);
+    assert_true(says(&e, "1 left the queue"));
+}
+
+static void a_few_in_a_queue_that_is_near_empty_are_no_load(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_NEVER_ACCEPTED, 3);
+    queue(&e, 3, 4096, 2);
+    assert_int_equal(first(&e), DIAGNOSIS_STUCK);
+    e.queue_left = 2;
+    assert_int_equal(first(&e), DIAGNOSIS_STUCK);
+    assert_true(says(&e, "holds 3 of 4096"));
+}
+
+static void what_other_services_overflow_is_not_held_against_this_one(void **state)
+{
+    (void)state;
+    struct evidence e = {.seconds = 1, .port = 80, .overflows = 1000};
+    queue(&e, 1, 100, 0);
+    assert_int_equal(first(&e), DIAGNOSIS_NOTHING);
+    e = evidence_of(TRIAGE_READ_EOF, 5);
+    e.overflows = 1000;
+    queue(&e, 1, 100, 0);
+    assert_int_equal(first(&e), DIAGNOSIS_PROGRAM);
+    assert_false(says(&e, "1000 connections"));
+    queue(&e, 100, 100, 100); /* then they may be its own */
+    assert_true(says(&e, "1000 connections found a full queue within 3 s, on all ports of this host"));
+}
+
+static void a_longer_queue_helps_a_burst_and_nothing_else(void **state)
+{
+    (void)state;
+    struct evidence e = {.seconds = 1, .port = 80};
+    char text[DIAGNOSIS_LINE];
+    size_t count;
+    const struct remedy *rows = remedies(&count);
+    while (strcmp(rows->name, "somaxconn") != 0)
+        rows++;
+    queue(&e, 100, 100, 100);
+    rows->helps(&e, DIAGNOSIS_LOAD, text);
+    assert_int_equal(strncmp(text, "Partly. Bursts", 14), 0);
+    e.by_cause[TRIAGE_NEVER_ACCEPTED] = 50; /* their clients have given up already */
+    rows->helps(&e, DIAGNOSIS_LOAD, text);
+    assert_int_equal(strncmp(text, "No. A longer queue", 18), 0);
+    rows->helps(&e, DIAGNOSIS_STUCK, text);
+    assert_int_equal(strncmp(text, "No. It does nothing", 19), 0);
+}
+
+static void what_this_host_opened_may_be_a_pool(void **state)
+{
+    (void)state;
+    struct evidence e = evidence_of(TRIAGE_READ_EOF, 5);
+    assert_false(says(&e, "This host opened them"));
+    e.client_side = true;
+    assert_true(says(&e, "This host opened them"));
 }
 
 static void a_client_is_accused_only_with_most_of_many(void **state)
@@ -145,6 +234,7 @@ static void no_line_overflows_with_the_largest_numbers(void **state)
     memset(e.network, '1', sizeof e.network);
     e.network[sizeof e.network - 1] = '\0';
     e.network_is_loopback = false;
+    e.client_side = true;
     e.owner = &process;
     struct verdict verdicts[DIAGNOSIS_COUNT];
     size_t count = diagnose(&e, verdicts);
@@ -193,6 +283,11 @@ int main(void)
         cmocka_unit_test(blocked_threads_and_where_they_wait_are_told),
         cmocka_unit_test(growth_is_held_against_the_load),
         cmocka_unit_test(a_full_backlog_is_load_without_a_single_leak),
+        cmocka_unit_test(a_queue_that_nothing_leaves_is_no_load_however_full),
+        cmocka_unit_test(a_few_in_a_queue_that_is_near_empty_are_no_load),
+        cmocka_unit_test(what_other_services_overflow_is_not_held_against_this_one),
+        cmocka_unit_test(a_longer_queue_helps_a_burst_and_nothing_else),
+        cmocka_unit_test(what_this_host_opened_may_be_a_pool),
         cmocka_unit_test(a_client_is_accused_only_with_most_of_many),
         cmocka_unit_test(no_line_overflows_with_the_largest_numbers),
         cmocka_unit_test(every_remedy_is_judged_for_every_diagnosis),
