@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """What `lastack scan` costs beside `ss`, on the same sockets, in turns.
 
-    LASTACK=.build/release/lastack bench/scan_cost.py [ROWS] [ROUNDS]
+    LASTACK=.build/release/lastack bench/scan_cost.py [--rows ROWS] [--rounds ROUNDS]
 
-Makes ROWS leaks (default 9000) in a network namespace of its own: that many sockets in CLOSE_WAIT, and as many at
-the other ends. Prints the median wall time of each command over ROUNDS (default 15), and whether both bounds hold:
-scan --brief is no slower than ss, and with owners takes at most half as long as ss -p. Exit status 1 if not.
+Makes leaks in a network namespace of its own: that many sockets in CLOSE_WAIT, and as many at the other ends. Prints
+the median wall time of each command, and whether both bounds hold: scan --brief is no slower than ss, and with owners
+takes at most half as long as ss -p. Exit status 1 if not.
 """
 
+import argparse
 import os
 import pathlib
 import statistics
@@ -28,6 +29,7 @@ COMMANDS = {
     "ss -p": ["ss", "-Htanp", "state", "close-wait"],
     "scan with owners": [LASTACK, "scan"],
 }
+ROWS_MAX = 9000  # each takes a descriptor here and one in the process that leaks
 BOUNDS = [("scan", 1.0, "ss"), ("scan with owners", 0.5, "ss -p")]
 
 
@@ -37,9 +39,21 @@ def wall_ms(command):
     return (time.perf_counter() - began) * 1000
 
 
-def main():
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
+def count(text):
+    number = int(text)
+    if not 1 <= number <= ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a number from 1 to {ROWS_MAX}")
+    return number
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=count, default=9000, help="how many sockets leak (default %(default)s)")
+    parser.add_argument("--rounds", type=count, default=15, help="runs of each command (default %(default)s)")
+    return parser.parse_args()
+
+
+def measure(rows, rounds):
     with Owner() as owner:
         for start in range(0, rows, 1000):
             owner.leak(min(1000, rows - start))
@@ -62,5 +76,6 @@ def main():
 
 
 if __name__ == "__main__":
+    arguments = parse()
     enter_namespace()
-    sys.exit(main())
+    sys.exit(measure(arguments.rows, arguments.rounds))

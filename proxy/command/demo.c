@@ -315,6 +315,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'n':
         demo->clients_a_second = argument_number(state, "--clients", argument, 1, CLIENTS_MAX);
         return 0;
+    case ARGP_KEY_ARG:
+        argument_none(state, argument);
+        return 0;
     case ARGP_KEY_END:
         if (demo->clients_a_second * (demo->duration_ms / 1000) > LEAKS_MAX)
             argp_error(state, "--duration times --clients: found %ju leaks; allowed: %d",

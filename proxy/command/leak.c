@@ -39,7 +39,7 @@ static enum leak_mode mode(struct argp_state *state, const char *text)
 {
     int found = leak_mode_find(text);
     if (found < 0)
-        argp_error(state, "--mode: found '%s'; allowed are the modes in --help", text);
+        argp_error(state, "--mode: found '%s'; allowed: the modes that --help lists", text);
     return (enum leak_mode)found;
 }
 
@@ -86,6 +86,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         leak_options_default(leak);
         leak->address = listen_address(state, "127.0.0.1:9000");
         return 0;
+    case ARGP_KEY_ARG:
+        argument_none(state, argument);
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -116,12 +119,18 @@ static const struct argp parser = {
     .help_filter = list_modes,
 };
 
+static void address_text(const struct sockaddr_storage *of, char text[VALUE_ADDRESS_TEXT])
+{
+    const struct conf_address address = {.length = sizeof *of, .address = *of};
+    value_address_text(&address, text);
+}
+
 static void announce(const struct leak_backend *backend, enum leak_mode mode)
 {
-    struct conf_address address = {.length = sizeof address.address};
-    memcpy(&address.address, leak_address(backend), sizeof address.address);
+    struct sockaddr_storage address;
     char text[VALUE_ADDRESS_TEXT];
-    value_address_text(&address, text);
+    memcpy(&address, leak_address(backend), sizeof address);
+    address_text(&address, text);
     printf("lastack leak: listening on %s mode %s\n", text, leak_mode_name(mode));
     fflush(stdout);
 }
@@ -158,7 +167,9 @@ int command_leak(int argc, char **argv)
     struct leak_backend *backend = NULL;
     int error = leak_start(&backend, &leak_options);
     if (error < 0) {
-        fprintf(stderr, "lastack leak: cannot start: %s\n", strerror(-error));
+        char text[VALUE_ADDRESS_TEXT];
+        address_text(&leak_options.address, text);
+        fprintf(stderr, "lastack leak: cannot listen on %s: %s\n", text, strerror(-error));
         return EXIT_FOUND;
     }
     announce(backend, leak_options.mode);
