@@ -80,7 +80,7 @@ backends:
 
     def test_an_address_in_use_is_refused_with_a_reason(self):
         with Leak("healthy") as leak, \
-                Process([LASTACK, "run", "--listen", leak.address, "--backend", leak.address]) as proxy:
+                Process([LASTACK, "run", "--listen", leak.address, "--backend", "192.0.2.1:9000"]) as proxy:
             self.assertEqual(proxy.wait(), 1)
             self.assertRegex("\n".join(proxy.lines), f"{leak.address}.*in use")
 
