@@ -308,7 +308,10 @@ void leaks_look(struct leaks *leaks, uint64_t now_ms)
         if (error != leaks->failed)
             log_say(leaks->ring, CONF_LOG_WARNING, "reaper_blind", "error", error_text(error));
         leaks->failed = error;
-        triage_restart(&leaks->now);
+        /* What was known stays known: a host that is too busy for one dump must not make its leaks young. */
+        const struct triage unfinished = leaks->now;
+        leaks->now = leaks->before;
+        leaks->before = unfinished;
         return;
     }
     leaks->failed = 0;

@@ -1,6 +1,7 @@
 #include "tests/unit/cmocka.h"
 
 #include "proxy/watch/leaks.h"
+#include "tests/unit/faults.h"
 #include "tests/unit/sockets.h"
 
 #include <stdio.h>
@@ -194,6 +195,98 @@ static void what_is_beside_is_ended_as_far_as_allowed(void **state)
     leaker_end(&leaker);
 }
 
+static void that_it_sees_nothing_is_said_once_and_nothing_is_forgotten(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_BOTH);
+    for (int i = 0; i < LEAKS; i++)
+        client_close(&leaker, i);
+    look_once(&f);
+    fault_arm(FAULT_SEND, FAULT_MINE, ENOBUFS, 1, 3);
+    for (int i = 0; i < 3; i++)
+        look_once(&f);
+    assert_int_equal(fault_disarm(), 3);
+    look_once(&f); /* the second that shows them, though not the next one */
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=reaper_blind"), 1);
+    assert_int_equal(count_of(text, "msg=leaks count=3"), 1);
+    assert_true(strstr(text, "msg=leak_ended") || strstr(text, "msg=leak_not_ended"));
+    free(text);
+    leaker_end(&leaker);
+}
+
+static void that_one_cannot_be_ended_is_said_with_the_reason_and_not_at_every_look(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_FINISH);
+    for (int i = 0; i < LEAKS; i++)
+        client_close(&leaker, i);
+    look_once(&f);
+    fault_arm(FAULT_SYSCALL, FAULT_MINE, ENOSYS, 1, UINT32_MAX); /* no pidfds */
+    for (int i = 0; i < 5; i++) {
+        leaks_look(f.leaks, f.now_ms);
+        f.now_ms += 100;
+    }
+    assert_true(fault_disarm() >= 5 * LEAKS);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=leak_not_ended"), 1);
+    assert_int_equal(count_of(text, "rung=finish error=ENOSYS verified=still"), 1);
+    assert_int_equal(count_of(text, "msg=leak_ended"), 0);
+    free(text);
+    leaker_end(&leaker);
+}
+
+/* Wherever the first look runs out of memory: rows, their sort, owners. */
+static void a_look_without_memory_is_made_up_for_by_the_next(void **state)
+{
+    (void)state;
+    unsigned met = 1;
+    for (unsigned first = 1; met > 0; first++) {
+        struct leaker leaker;
+        struct fixture f;
+        leaker_start(&leaker);
+        watch(&f, leaker.port, LADDER_REPORT);
+        for (int k = 0; k < LEAKS; k++)
+            client_close(&leaker, k);
+        fault_arm(FAULT_MEMORY, FAULT_MINE, ENOMEM, first, UINT32_MAX);
+        look_once(&f);
+        met = fault_disarm();
+        look_once(&f);
+        char *text = unwatch(&f);
+        assert_int_equal(count_of(text, "msg=leaks count=3"), 1);
+        free(text);
+        leaker_end(&leaker);
+    }
+}
+
+static void what_keeps_it_from_watching_is_told(void **state)
+{
+    static const struct {
+        enum fault_site site;
+        int error;
+        unsigned calls;
+    } faults[] = {{FAULT_MEMORY, ENOMEM, 3}, {FAULT_SOCKET, EPROTONOSUPPORT, 1}};
+    struct conf conf = {.reaper = {.ports = {80}, .port_count = 1, .action = LADDER_REPORT}};
+    struct leaks *leaks = NULL;
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        for (unsigned call = 1; call <= faults[i].calls; call++) {
+            int fds = count_descriptors();
+            fault_arm(faults[i].site, FAULT_MINE, faults[i].error, call, 1);
+            assert_int_equal(leaks_open(&conf, NULL, &leaks), -faults[i].error);
+            assert_int_equal(fault_disarm(), 1);
+            assert_null(leaks);
+            assert_int_equal(count_descriptors(), fds);
+        }
+    }
+}
+
 static void nothing_to_watch_is_no_error(void **state)
 {
     struct conf conf = {.reaper = {.action = LADDER_REPORT}};
@@ -235,6 +328,10 @@ int main(void)
         cmocka_unit_test(what_is_connected_to_this_process_is_left_alone),
         cmocka_unit_test(what_is_beside_is_ended_as_far_as_allowed),
         cmocka_unit_test(the_ports_of_the_backends_are_watched),
+        cmocka_unit_test(that_it_sees_nothing_is_said_once_and_nothing_is_forgotten),
+        cmocka_unit_test(that_one_cannot_be_ended_is_said_with_the_reason_and_not_at_every_look),
+        cmocka_unit_test(a_look_without_memory_is_made_up_for_by_the_next),
+        cmocka_unit_test(what_keeps_it_from_watching_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
