@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 mkdir -p .build/logs || exit 1
 
 cores=$(nproc)
+waiting=$((2 * cores)) # end-to-end tests, which mostly wait
 began=$(date +%s)
 passed=0
 failed=0
@@ -87,9 +88,8 @@ run()
 
 if prepare 'install' sh tests/install.sh; then
     if prepare 'release: build' build release; then
-        # End-to-end tests come alone: they hold ports, and what they wait for is bounded by time.
         run 'release: all but end to end' release -E '^end_to_end/' -j "$cores"
-        run 'release: end to end' release -R '^end_to_end/'
+        run 'release: end to end' release -R '^end_to_end/' -j "$waiting"
     fi
     if prepare 'debug: build' build debug; then
         run 'debug: unit' debug -R '^unit/' -j "$cores" --no-tests=error
@@ -101,11 +101,11 @@ if prepare 'install' sh tests/install.sh; then
     for preset in asan tsan; do
         if prepare "$preset: build" build "$preset"; then
             run "$preset: unit" "$preset" -R '^unit/' -j "$cores" --no-tests=error
-            run "$preset: labelled" "$preset" -L "^$preset\$"
+            run "$preset: labelled" "$preset" -L "^$preset\$" -j "$waiting"
         fi
     done
     if prepare 'fuzz: build' build fuzz; then
-        run 'fuzz: from the seeds' fuzz -R '^fuzz/' --no-tests=error
+        run 'fuzz: from the seeds' fuzz -R '^fuzz/' -j "$cores" --no-tests=error
     fi
 fi
 

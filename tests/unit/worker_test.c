@@ -1,0 +1,170 @@
+#include "tests/unit/cmocka.h"
+
+#include "proxy/plane/worker.h"
+#include "tests/unit/sockets.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+/* A worker without its thread, whose loop is run here turn by turn. */
+
+enum { ALARMS = 5000, ALARMS_AT_ONCE = 64 };
+
+struct fixture {
+    struct conf conf;
+    struct conf_frontend frontend;
+    struct conf_listen listen;
+    struct conf_backend backend;
+    struct conf_server server;
+    struct frontend shared;
+    struct log *log;
+    struct worker worker;
+    int listener;
+
+    struct alarm alarms[ALARMS];
+    struct poller_source source;
+    int fds[2];        /* [0] is watched by the worker */
+    bool ready;        /* a byte is waiting there */
+    unsigned rung;     /* so far, */
+    unsigned ready_at; /* of these when it came, */
+    unsigned latest;   /* at most so many behind that before it was read */
+    unsigned served;
+};
+
+static struct fixture *fixture;
+
+/* ---- the plane that the worker belongs to ---- */
+
+const struct conf *plane_conf(const struct plane *plane)
+{
+    (void)plane;
+    return &fixture->conf;
+}
+
+struct log *plane_log(struct plane *plane)
+{
+    (void)plane;
+    return fixture->log;
+}
+
+struct frontend *plane_frontend(struct plane *plane, size_t index)
+{
+    (void)plane;
+    (void)index;
+    return &fixture->shared;
+}
+
+unsigned plane_worker_count(const struct plane *plane)
+{
+    (void)plane;
+    return 1;
+}
+
+bool plane_admit(struct plane *plane)
+{
+    (void)plane;
+    return false;
+}
+
+void plane_release(struct plane *plane)
+{
+    (void)plane;
+}
+
+void plane_worker_stopped(struct plane *plane)
+{
+    (void)plane;
+}
+
+/* ---- the worker ---- */
+
+static void on_ready(struct poller_source *source, uint32_t events)
+{
+    char byte;
+    (void)source;
+    (void)events;
+    if (!fixture->ready || recv(fixture->fds[0], &byte, 1, MSG_DONTWAIT) != 1)
+        return;
+    unsigned behind = fixture->rung - fixture->ready_at;
+    fixture->ready = false;
+    fixture->served++;
+    fixture->latest = behind > fixture->latest ? behind : fixture->latest;
+}
+
+/* The socket is ready from the first alarm on that rings after it was served. */
+static void on_alarm(struct alarm *alarm)
+{
+    (void)alarm;
+    if (!fixture->ready) {
+        fixture->ready_at = fixture->rung;
+        fixture->ready = true;
+        send_text(fixture->fds[1], "x", 0);
+    }
+    fixture->rung++;
+}
+
+static int start(void **state)
+{
+    static char text[] = "127.0.0.1:0", target[] = "/dev/null";
+    struct fixture *f = calloc(1, sizeof *f);
+    struct sockaddr_in address;
+    assert_non_null(f);
+    f->listener = listen_on_loopback(&address);
+    f->server = (struct conf_server){.text = text, .address.length = sizeof address};
+    memcpy(&f->server.address.address, &address, sizeof address);
+    f->listen = (struct conf_listen){.text = text, .address = f->server.address};
+    f->frontend = (struct conf_frontend){.name = text, .listen = &f->listen, .listen_count = 1};
+    deadlines_default(&f->frontend.deadlines);
+    f->backend = (struct conf_backend){
+        .name = text, .servers = &f->server, .server_count = 1, .resolve_interval_ms = DEADLINE_OFF};
+    f->conf = (struct conf){.log = {.level = CONF_LOG_ERROR, .target = target},
+                            .frontends = &f->frontend,
+                            .frontend_count = 1,
+                            .backends = &f->backend,
+                            .backend_count = 1};
+    f->shared.conf = &f->frontend;
+    fixture = f;
+    assert_int_equal(log_open(&f->conf.log, &f->log), 0);
+    assert_int_equal(worker_init(&f->worker, NULL, 0, &f->listener), 0);
+    unix_pair(f->fds);
+    f->source.ready = on_ready;
+    assert_int_equal(poller_add(&f->worker.poller, f->fds[0], EPOLLIN, &f->source), 0);
+    *state = f;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct fixture *f = *state;
+    poller_remove(&f->worker.poller, f->fds[0]);
+    worker_free(&f->worker);
+    log_close(f->log);
+    close(f->fds[0]);
+    close(f->fds[1]);
+    free(f);
+    return 0;
+}
+
+static void sockets_have_their_turn_while_thousands_of_alarms_are_due(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ALARMS; i++) {
+        f->alarms[i].ring = on_alarm;
+        worker_set_alarm(&f->worker, &f->alarms[i], worker_now_ms(&f->worker));
+    }
+    worker_set_mode(&f->worker, WORKER_RUNNING); /* a turn that changes nothing, and sets the timer */
+    while (f->rung < ALARMS || f->ready)
+        (void)uv_run(&f->worker.loop, UV_RUN_ONCE);
+    assert_int_equal(f->rung, ALARMS);
+    assert_in_range(f->latest, 1, ALARMS_AT_ONCE);
+    assert_in_range(f->served, ALARMS / ALARMS_AT_ONCE, ALARMS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sockets_have_their_turn_while_thousands_of_alarms_are_due, start,
+                                        stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
