@@ -164,7 +164,7 @@ static void perform(struct session *s, pair_actions actions)
         /* An attempt that is given up may just have succeeded: a FIN would look like a client with nothing to
          * say. */
         if (closes)
-            leg_close(s, leg, leg == LEG_BACKEND && s->pair.opened_ms == 0);
+            leg_close(s, leg, leg == LEG_BACKEND && s->pair.leg_end[leg] == LEG_END_NONE);
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
             socket_probe(session_leg(s, leg)->fd);
     }
@@ -324,7 +324,7 @@ static void connect_next(struct session *s)
 {
     struct backend *backend = &s->worker->backends[s->frontend->conf->backend];
     struct target *previous = s->target;
-    leg_close(s, LEG_BACKEND, false);
+    leg_close(s, LEG_BACKEND, true); /* an attempt that is given up, too */
     s->target = backend_pick(backend, &s->client, previous);
     if (previous)
         backend_release(previous);

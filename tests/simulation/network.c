@@ -701,6 +701,8 @@ int __wrap_close(int fd)
     struct connection *c = network_connection(fd);
     if (c->source)
         broken(c->session, "no socket is closed that the poller watches");
+    if (c->leg == LEG_BACKEND && c->connected && !c->dead && !c->fin_read)
+        broken(c->session, "no server is left in CLOSE_WAIT");
     if (c->arrived_bytes > c->read_bytes && !c->dead) { /* net/ipv4/tcp.c, __tcp_close() */
         c->reset = true;
         saw_reset(c);

@@ -237,6 +237,15 @@ static struct ask *ask_named(const struct connection *c, const char *target, siz
     return &talks[session].asks[*request];
 }
 
+/* The connection has served a request before. */
+static void require_more(const struct connection *c, const struct ask *last, const struct ask *ask)
+{
+    require(c, last < ask, "requests arrive in order");
+    require(c, !last->reply.says_close, "a server that would close is asked no more");
+    require(c, last->reply.flaw != FLAW_EXCESS || c->read_bytes <= last->end_offset,
+            "a server that said too much is asked no more");
+}
+
 /* The first line of a request: now a server may act on it. */
 static void take_request_line(struct connection *c)
 {
@@ -248,7 +257,10 @@ static void take_request_line(struct connection *c)
     require(c, ask->repeatable || ask->arrivals <= 1,
             "a request that may not be repeated reaches a backend once");
     require(c, ask->arrivals <= 2, "a request reaches a backend twice at most");
-    require(c, !web->last_ask || web->last_ask < ask, "requests arrive in order");
+    require(c, ask->repeatable || !c->fin_arrived,
+            "a server that has closed is not sent what can't be repeated");
+    if (web->last_ask)
+        require_more(c, web->last_ask, ask);
     web->last_ask = ask;
 }
 
@@ -299,12 +311,11 @@ static void take_interim(struct connection *c, struct ask *ask)
 static void take_answer_head(struct connection *c)
 {
     struct web *web = web_of(c);
-    const struct talk *talk = &talks[c->session];
     unsigned status = 0;
     size_t session = 0, request = 0;
     require(c, sscanf(web->head, "HTTP/1.1 %3u ", &status) == 1, "an answer begins with a status line");
-    require(c, web->read_asks < talk->count, "nobody is answered who did not ask");
-    struct ask *ask = (struct ask *)&talks[c->session].asks[web->read_asks];
+    require(c, web->read_asks < web->asked, "nobody is answered who did not ask");
+    struct ask *ask = &talks[c->session].asks[web->read_asks];
     if (status < 200) {
         take_interim(c, ask);
         return;
@@ -561,6 +572,7 @@ static void say_reply(struct connection *c, struct ask *ask)
     ask->body_offset = web->out_size;
     if (ask->method[0] != 'H')
         say_body(web, salt_of(ask, HALF_RESPONSE), reply->body, reply->body_bytes, reply->flaw);
+    ask->end_offset = web->out_size;
     if (reply->flaw == FLAW_EXCESS)
         say_text(web, "more than was asked for\r\n");
     web->after = reply->after;
