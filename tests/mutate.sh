@@ -1,21 +1,24 @@
 #!/bin/sh
-# Breaks the state machine, its deadlines and the wheel in small ways, one at a time, and shows which test catches it:
+# Breaks the state machine, its deadlines, the wheel and what the data plane makes of HTTP in small ways, one at a time,
+# and shows which test catches each:
 #
-#   sh tests/mutate.sh            all of them; exits 1 if one survives that is not said to be harmless
-#   sh tests/mutate.sh pair.c     those of one file
+#   sh tests/mutate.sh                 all of them; exits 1 if one survives that is not said to be harmless
+#   sh tests/mutate.sh pair.c          those of one file
+#   sh tests/mutate.sh 'attempt_ms'    those whose line has this in it (a basic regular expression)
 #
-# Works on a copy in .build/mutate and takes about ten minutes. For each break the tests are built and run until one
-# fails: unit tests, then a short simulation, then the exploration. One that does not end counts as failed.
+# Works on a copy in .build/mutate and takes about a quarter of an hour. For each break the tests are built and run until
+# one fails: unit tests, then short simulations, then the exploration. One that does not end counts as failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 only=${1:-}
 work=$PWD/.build/mutate
 source=$work/source
 build=$work/build
-tests='deadline_test pair_test wheel_test simulate explore'
+policy='deadline_test messages_test pair_test wheel_test simulate simulate_http explore'
+plane='http_test head_test exchange_test session_test simulate_http simulate'
 
-# FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy; FILE#N: for the Nth time it occurs. A line that
-# begins with "harmless" says why the one below it may survive.
+# FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy or proxy/plane; FILE#N: for the Nth time it
+# occurs. A line that begins with "harmless" says why the one below it may survive.
 mutations()
 {
     cat <<'END'
@@ -45,8 +48,8 @@ pair.c: if (h->fin_out) ==> if (false)
 pair.c: action[leg] == CLOSE_RST || leg_fooled_by_fin ==> leg_fooled_by_fin
 pair.c: return actions | end(pair, REASON_CLOSED, now_ms); ==> return actions;
 pair.c: pair->half_closed_ms = now_ms; ==> ;
-pair.c#1: if (pair->draining) ==> if (false)
-pair.c#2: if (pair->draining) ==> if (false)
+pair.c: if (pair->draining) ==> if (false)
+pair.c: if (pair->draining && pair->stage == PAIR_STAGE_BYTES) ==> if (false)
 pair.c#1: pair->attempt_ms = now_ms; ==> ;
 pair.c: pair->servers_left--; ==> ;
 pair.c: if (!pair->has_first_fin) { ==> {
@@ -111,6 +114,85 @@ wheel.c: if (!wheel->slots[place.level][place.slot]) ==> if (false)
 wheel.c: wheel->count--; ==> ;
 wheel.c: place_ms(wheel, place) < wheel->floor_ms) { ==> place_ms(wheel, place) <= wheel->floor_ms) {
 wheel.c: & ~(uint64_t)DIGIT_MASK; ==> ;
+pair.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPONSE].fin_in = false;
+pair.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
+pair.c: pair->reason = REASON_NONE; ==> ;
+pair.c: if (!pair->up[LEG_BACKEND]) ==> if (false)
+pair.c: pair->owed = false; ==> ;
+pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_RST, CLOSE_FIN};
+pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_FIN, CLOSE_RST};
+pair.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (false)
+pair.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (pair->up[LEG_BACKEND])
+pair.c: else if (pair->phase == PAIR_CONNECTING) ==> else if (false)
+pair.c: pair->cause = (uint8_t)reason; ==> ;
+pair.c: if (pair->draining && pair->stage == PAIR_STAGE_BYTES) ==> if (pair->draining)
+pair.c: return pair->stage == PAIR_STAGE_BYTES ? end(pair, reason, now_ms) : refuse(pair, reason, now_ms); ==> return end(pair, reason, now_ms);
+pair.c: if (pair->stage != PAIR_STAGE_BYTES) /* nobody ==> if (false) /* nobody
+pair.c: if (pair->stage == PAIR_STAGE_BETWEEN && (pair->phase == PAIR_WAITING || pair->phase == PAIR_OPEN)) ==> if (false)
+pair.c: if (pair->draining && pair->phase == PAIR_OPEN) ==> if (false)
+pair.c#2: pair->servers_left = servers_left; ==> ;
+pair.c#2: pair->attempt_ms = now_ms; ==> ;
+pair.c: pair->leg_end[LEG_BACKEND] = LEG_END_NONE; ==> ;
+pair.c: leg_down(pair, LEG_BACKEND, how, PAIR_DO_CLOSE) ==> leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE)
+pair.c: begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms) ==> begin_resetting(pair, REASON_RESPONSE_CUT, true, now_ms)
+pair.c: reason = (enum reason)pair->cause; ==> ;
+pair.c: reason = (enum reason)pair->reason; ==> ;
+pair.c: if (pair->stage == PAIR_STAGE_ANSWERED) ==> if (true)
+pair.c: return leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms); ==> return end(pair, pair->reason, now_ms);
+pair.c: if (pair->stage == PAIR_STAGE_BETWEEN) ==> if (false)
+pair.c: if (pair->phase == PAIR_WAITING) ==> if (false)
+deadline.c: return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_HEAD; ==> return relaying(pair) && pair->stage == PAIR_STAGE_HEAD;
+deadline.c: pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held; ==> pair->stage == PAIR_STAGE_BODY;
+deadline.c: return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST)); ==> return pair->stage_ms;
+deadline.c: return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST)); ==> return pair_half_progress_ms(pair, HALF_REQUEST);
+deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_RESPONSE].held;
+deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_REQUEST].held;
+deadline.c: return max_of(pair->stage_ms, last_progress(pair)); ==> return pair->stage_ms;
+deadline.c: return max_of(pair->stage_ms, last_progress(pair)); ==> return last_progress(pair);
+deadline.c: return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN; ==> return relaying(pair) && pair->stage == PAIR_STAGE_BETWEEN;
+deadline.c: pair->stage != PAIR_STAGE_BYTES && pair->up[LEG_BACKEND] && ==> pair->up[LEG_BACKEND] &&
+deadline.c: connecting(pair) || pair->phase == PAIR_WAITING || ==> connecting(pair) ||
+request.c: if (exchange_has_backend(s) && !x->repeatable) { ==> if (false) {
+request.c: request->idempotent && request->framing == MESSAGE_NO_BODY && ==> request->idempotent &&
+request.c: request->idempotent && request->framing == MESSAGE_NO_BODY && ==> request->framing == MESSAGE_NO_BODY &&
+request.c: x->keep_client = request->keep_alive; ==> x->keep_client = true;
+request.c: if (!x->repeatable || x->fresh) ==> if (true)
+request.c: if (!s->exchange->head_sent && ==> if (false &&
+request.c: s->exchange->whole_ms = 0; ==> ;
+request.c: s->exchange->asked = (struct message_asked){0}; ==> ;
+request.c: if (session_leg(s, LEG_CLIENT)->broken) ==> if (false)
+response.c: || s->pair.stage == PAIR_STAGE_REFUSED || ==> ||
+response.c: s->exchange->repeatable = false; ==> ;
+response.c: s->exchange->asked.minor > 0 ? ==> true ?
+response.c: response->framing != MESSAGE_UNTIL_CLOSE && ==> 
+response.c: exchange_request_is_whole(s) && ==> 
+response.c: x->keep_backend = false; /* ==> ; /*
+response.c: s->exchange->keep_backend = false; ==> ;
+response.c: if (!x->keep_client || ==> if (
+response.c: x->fresh = false; ==> ;
+response.c: return turn == TURN_ENDED || x->keep_backend ? turn : attachment_part(s); ==> return turn;
+attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> !x->fresh && http_untouched(http);
+attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && http_untouched(http);
+attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && !x->fresh;
+attachment.c: s->exchange->fresh = true; ==> ;
+attachment.c: s->exchange->head_sent = false; ==> ;
+attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (http_may_end(http)) {
+attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (end == LEG_END_FIN) {
+attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
+exchange.c: s->exchange->head_sent && ==> 
+refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) { ==> if (false) {
+turn.c: return http_untouched(&x->http[HALF_REQUEST]) ? turn_complete(s) : refusal_of_request(s, 408); ==> return turn_complete(s);
+turn.c: session_leg(s, leg)->readable = true; ==> ;
+parting.c: end(parting, n > 0); ==> end(parting, false);
+parting.c: end(parting, n > 0); ==> end(parting, true);
+parting.c: socket_fin(fd); ==> ;
+parting.c: worker_clear_alarm(worker, &parting->alarm); ==> ;
+parting.c: poller_remove(&worker->poller, fd); ==> ;
+parting.c: if (n < 0 && errno == EINTR) ==> if (false)
+http.c: http->framing == MESSAGE_LENGTH ? http->body_left : UINT64_MAX; ==> UINT64_MAX;
+http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHUNK_TRAILER_VALUE;
+http.c: if (++http->digits > CHUNK_DIGITS_MAX) ==> if (false)
+session.c: s->pair.leg_end[leg] == LEG_END_NONE ==> false
 END
 }
 
@@ -136,42 +218,60 @@ replaced()
 build()
 {
     # shellcheck disable=SC2086 # a list of words
-    cmake --build "$build" --target $tests >"$work/build.log" 2>&1
+    cmake --build "$build" --target $1 >"$work/build.log" 2>&1
 }
 
-# The name of the first test that fails, or nothing.
+run_test()
+{
+    case $1 in
+    simulate | simulate_http) set -- 60 "$build/$1" --seed 1 --sessions 20000 ;;
+    explore) set -- 600 "$build/$1" bounded 'always FIN' verify messages ;;
+    *) set -- 60 "$build/$1" ;;
+    esac
+    timeout "$@" >"$work/test.log" 2>&1
+}
+
+# TESTS: the name of the first that fails, or nothing.
 caught_by()
 {
-    for test in $tests; do
-        set -- 60 "$build/$test"
-        case $test in
-        simulate) set -- "$@" --seed 1 --sessions 20000 ;;
-        explore) set -- 600 "$build/$test" bounded 'always FIN' verify ;;
-        esac
-        timeout "$@" >"$work/test.log" 2>&1 || {
+    for test in $1; do
+        run_test "$test" || {
             echo "$test"
             return
         }
     done
 }
 
+# FILE: the folder that it is in.
+folder_of()
+{
+    if [ -e "reaper/policy/$1" ]; then echo reaper/policy; else echo proxy/plane; fi
+}
+
+# FOLDER: what is run for what is there.
+tests_for()
+{
+    if [ "$1" = reaper/policy ]; then echo "$policy"; else echo "$plane"; fi
+}
+
 rm -rf "$source"
 mkdir -p "$source" || exit 1
 sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
-cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 && build || {
+cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 &&
+    build "$policy $plane" || {
     tail -n 30 "$work/build.log"
     exit 1
 }
-verdict=$(caught_by)
+verdict=$(caught_by "$policy $plane")
 [ -z "$verdict" ] || {
     echo "without a break already, $verdict fails"
     exit 1
 }
 
 count=0
-caught=0
 survived=0
 reason=
+: >"$work/verdicts"
 mutations >"$work/mutations"
 while IFS= read -r line; do
     case $line in
@@ -180,33 +280,39 @@ while IFS= read -r line; do
         continue
         ;;
     esac
+    why=$reason
+    reason=
     place=${line%%: *}
     rest=${line#*: }
     file=${place%%#*}
     nth=${place#"$file"}
-    [ -z "$only" ] || [ "$only" = "$file" ] || continue
+    [ -z "$only" ] || [ "$only" = "$file" ] || echo "$line" | grep -q -e "$only" || continue
+    folder=$(folder_of "$file")
     count=$((count + 1))
-    replaced "reaper/policy/$file" "${nth#\#}" "${rest%% ==> *}" "${rest#* ==> }" >"$work/broken.c" || {
+    replaced "$folder/$file" "${nth#\#}" "${rest%% ==> *}" "${rest#* ==> }" >"$work/broken.c" || {
         echo "cannot be made, or not only once: $line"
         exit 1
     }
-    cp "$work/broken.c" "$source/reaper/policy/$file"
-    if ! build; then
+    cp "$work/broken.c" "$source/$folder/$file"
+    if ! build "$(tests_for "$folder")"; then
         verdict='does not build'
     else
-        verdict=$(caught_by)
+        verdict=$(caught_by "$(tests_for "$folder")")
     fi
-    cp "reaper/policy/$file" "$source/reaper/policy/$file"
-    if [ -n "$verdict" ]; then
-        caught=$((caught + 1))
-    elif [ -n "$reason" ]; then
-        verdict="harmless: $reason"
-    else
+    cp "$folder/$file" "$source/$folder/$file"
+    if [ -z "$verdict" ] && [ -n "$why" ]; then
+        verdict="harmless: $why"
+        echo harmless >>"$work/verdicts"
+    elif [ -z "$verdict" ]; then
         verdict='SURVIVED'
         survived=$((survived + 1))
+        echo SURVIVED >>"$work/verdicts"
+    else
+        echo "caught by $verdict" >>"$work/verdicts"
     fi
     printf '%-18s %s\n' "$verdict" "$line"
-    reason=
 done <"$work/mutations"
-echo "$count breaks, $caught caught, $survived survived, $((count - caught - survived)) harmless"
+echo
+sort "$work/verdicts" | uniq -c | sort -rn
+echo "$count breaks, $survived survived"
 [ "$survived" -eq 0 ]
