@@ -224,7 +224,8 @@ build()
 run_test()
 {
     case $1 in
-    simulate | simulate_http) set -- 60 "$build/$1" --seed 1 --sessions 20000 ;;
+    simulate) set -- 60 "$build/$1" --seed 1 --sessions 20000 ;;
+    simulate_http) set -- 60 "$build/$1" --seed 1 --sessions 100000 ;;
     explore) set -- 600 "$build/$1" bounded 'always FIN' verify messages ;;
     *) set -- 60 "$build/$1" ;;
     esac

@@ -127,8 +127,8 @@ static void make_reply(struct reply *reply, const struct ask *ask)
     } else if (one_in(8)) {
         reply->says_close = true;
         reply->after = AFTER_CLOSES;
-    } else if (one_in(8)) {
-        reply->after = one_in(2) ? AFTER_CLOSES : AFTER_CLOSES_LATER;
+    } else if (one_in(4)) {
+        reply->after = one_in(4) ? AFTER_CLOSES : AFTER_CLOSES_LATER;
     }
 }
 
@@ -448,10 +448,11 @@ static void plan(size_t index, bool whole)
 {
     struct run *run = &runs[index];
     enum setting setting = (enum setting)random_below(SETTINGS);
-    *run = (struct run){.kind = one_in(2) ? KIND_HEALTHY : KIND_FAULTY};
+    *run = (struct run){.kind = one_in(4) ? KIND_FAULTY : KIND_HEALTHY};
     run->hosted.frontend = &frontends[setting];
     make_talk(&talks[index]);
     run->client = someone(&talks[index], random_below(60));
+    talks[index].reaction_ms = 2 * run->client.delay_ms + run->client.read_gap_ms;
     /* These settings forbid what the healthy do: to last, or to close in their own time. */
     if (setting == BOUNDED || setting == AT_ONCE || !whole)
         run->kind = KIND_FAULTY;

@@ -332,7 +332,10 @@ static void take_answer_head(struct connection *c)
     require(c, status == ask->reply.status, "an answer's status arrives as it was");
     web->body_salt = salt_of(ask, HALF_RESPONSE);
     web->checked = true;
-    add_mark(web, ask)->last = field(web, "\r\nConnection: close\r\n");
+    bool last = field(web, "\r\nConnection: close\r\n");
+    require(c, last || (ask->minor > 0 ? !ask->says_close : ask->says_keep),
+            "a client that wants no more is promised no more");
+    add_mark(web, ask)->last = last;
     take_framing(c, ask->method[0] == 'H' || status == 204 || status == 304);
 }
 
@@ -608,6 +611,16 @@ static void server_reads(struct connection *c)
     }
 }
 
+/* When it closes: often just as the next request comes. */
+static uint64_t later_ms(const struct connection *c)
+{
+    const struct talk *talk = &talks[c->session];
+    size_t next = (size_t)(web_of(c)->last_ask - talk->asks) + 1;
+    if (next >= talk->count || one_in(2))
+        return 1 + random_below(LATER_MS);
+    return talk->reaction_ms + talk->asks[next].think_ms + random_below(3);
+}
+
 static void server_sent(struct connection *c)
 {
     struct web *web = web_of(c);
@@ -616,7 +629,7 @@ static void server_sent(struct connection *c)
     if (web->after == AFTER_CLOSES)
         network_close(c);
     else
-        network_ring(c, 1 + random_below(LATER_MS));
+        network_ring(c, later_ms(c));
 }
 
 /* Closes if nothing came in the meantime, as far as it knows. */

@@ -76,6 +76,8 @@ enum farewell { FAREWELL_CLOSE, FAREWELL_HALF_CLOSE, FAREWELL_WAIT, FAREWELL_COU
 struct talk {
     size_t count;
     struct ask asks[ASKS_MAX];
+    uint32_t
+        reaction_ms; /* from an answer's coming to the proxy to the next request's, without its think_ms */
     enum farewell farewell;
     enum stop stop; /* of the client */
     uint64_t stop_at;

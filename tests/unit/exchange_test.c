@@ -119,6 +119,32 @@ static void a_request_with_an_interim_answer_is_not_sent_again(void **state)
     proxy_wait_ended(proxy, REASON_NO_RESPONSE, 1);
 }
 
+static void a_fresh_server_that_closes_without_an_answer_is_not_asked_again(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    close(origin);
+    receive_text(client, "HTTP/1.1 502 ");
+    close(client);
+    proxy_wait_ended(proxy, REASON_NO_RESPONSE, 1);
+}
+
+static void a_client_that_resets_while_it_waits_ends_its_request(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    int origin = answered_once(proxy, client);
+    send_text(client, GET, 0);
+    receive_text(origin, GET);
+    reset_close(client);
+    receive_end(origin, ECONNRESET);
+    close(origin);
+    proxy_wait_ended(proxy, REASON_CLIENT_RESET, 1);
+}
+
 /* A client whose kernel takes next to nothing unread. */
 static int narrow_client(const struct proxy *proxy)
 {
@@ -168,6 +194,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_server_at_rest_is_not_reset_for_a_body_that_is_malformed_at_once,
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_request_with_an_interim_answer_is_not_sent_again, start, stop),
+        cmocka_unit_test_setup_teardown(a_fresh_server_that_closes_without_an_answer_is_not_asked_again,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(a_client_that_resets_while_it_waits_ends_its_request, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
