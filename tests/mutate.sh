@@ -179,10 +179,13 @@ attachment.c: s->exchange->head_sent = false; ==> ;
 attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (http_may_end(http)) {
 attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (end == LEG_END_FIN) {
 attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
+harmless: the request half is worked on first, and writes its head or holds it before an answer is read
 exchange.c: s->exchange->head_sent && ==> 
 refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) { ==> if (false) {
 turn.c: return http_untouched(&x->http[HALF_REQUEST]) ? turn_complete(s) : refusal_of_request(s, 408); ==> return turn_complete(s);
+harmless: an edge that was not read up to its end is remembered anyway
 turn.c: session_leg(s, leg)->readable = true; ==> ;
+harmless: of one who says so much something is left unread, and then close(2) sends RST, too
 parting.c: end(parting, n > 0); ==> end(parting, false);
 parting.c: end(parting, n > 0); ==> end(parting, true);
 parting.c: socket_fin(fd); ==> ;

@@ -316,6 +316,7 @@ static void take_answer_head(struct connection *c)
     require(c, sscanf(web->head, "HTTP/1.1 %3u ", &status) == 1, "an answer begins with a status line");
     require(c, web->read_asks < web->asked, "nobody is answered who did not ask");
     struct ask *ask = &talks[c->session].asks[web->read_asks];
+    require(c, c->read_bytes > ask->said_offset, "nobody is answered who did not ask");
     if (status < 200) {
         take_interim(c, ask);
         return;
@@ -500,10 +501,11 @@ static void say_asked_body(struct connection *c)
 static void ask_more(struct connection *c, uint64_t delay_ms)
 {
     struct web *web = web_of(c);
-    const struct talk *talk = &talks[c->session];
+    struct talk *talk = &talks[c->session];
     while (!web->waits && !web->owes_body && web->asked < talk->count &&
            (web->answered == web->asked || talk->asks[web->asked].pipelined)) {
-        const struct ask *ask = &talk->asks[web->asked++];
+        struct ask *ask = &talk->asks[web->asked++];
+        ask->said_offset = web->out_size;
         say_ask(c, ask);
         web->owes_body = ask->expects;
         if (ask->expects)

@@ -61,6 +61,7 @@ struct ask {
     enum flaw flaw;
     struct reply reply;
 
+    uint64_t said_offset;            /* where it begins in what the client says */
     unsigned arrivals;               /* how often a server was sent its first line */
     unsigned interims;               /* how many the client was sent */
     const struct connection *server; /* that answered it last, */

@@ -119,6 +119,17 @@ static void a_request_with_an_interim_answer_is_not_sent_again(void **state)
     proxy_wait_ended(proxy, REASON_NO_RESPONSE, 1);
 }
 
+static void half_a_head_and_a_fin_are_answered(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    send_text(client, "GET / HTTP/1.1\r\n", 0);
+    shutdown(client, SHUT_WR);
+    receive_text(client, "HTTP/1.1 408 ");
+    close(client);
+    proxy_wait_ended(proxy, REASON_REQUEST_CUT, 1);
+}
+
 static void a_fresh_server_that_closes_without_an_answer_is_not_asked_again(void **state)
 {
     struct proxy *proxy = *state;
@@ -196,6 +207,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_with_an_interim_answer_is_not_sent_again, start, stop),
         cmocka_unit_test_setup_teardown(a_fresh_server_that_closes_without_an_answer_is_not_asked_again,
                                         start, stop),
+        cmocka_unit_test_setup_teardown(half_a_head_and_a_fin_are_answered, start, stop),
         cmocka_unit_test_setup_teardown(a_client_that_resets_while_it_waits_ends_its_request, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
     };
