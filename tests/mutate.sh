@@ -114,6 +114,7 @@ wheel.c: if (!wheel->slots[place.level][place.slot]) ==> if (false)
 wheel.c: wheel->count--; ==> ;
 wheel.c: place_ms(wheel, place) < wheel->floor_ms) { ==> place_ms(wheel, place) <= wheel->floor_ms) {
 wheel.c: & ~(uint64_t)DIGIT_MASK; ==> ;
+harmless: nobody asks what came from a leg that is not up
 pair.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPONSE].fin_in = false;
 pair.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
 pair.c: pair->reason = REASON_NONE; ==> ;

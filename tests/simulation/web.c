@@ -257,6 +257,8 @@ static void take_request_line(struct connection *c)
     require(c, ask->repeatable || ask->arrivals <= 1,
             "a request that may not be repeated reaches a backend once");
     require(c, ask->arrivals <= 2, "a request reaches a backend twice at most");
+    require(c, !ask->server || ask->server->read_bytes <= ask->reply_offset,
+            "a request whose answer has begun is not sent again");
     require(c, ask->repeatable || !c->fin_arrived,
             "a server that has closed is not sent what can't be repeated");
     if (web->last_ask)
@@ -573,7 +575,6 @@ static void say_reply(struct connection *c, struct ask *ask)
         say_text(web, "Connection: close\r\n");
     say_framing(web, reply->body, reply->body_bytes, reply->flaw);
     say_text(web, "\r\n");
-    ask->server = c;
     ask->body_offset = web->out_size;
     if (ask->method[0] != 'H')
         say_body(web, salt_of(ask, HALF_RESPONSE), reply->body, reply->body_bytes, reply->flaw);
@@ -595,6 +596,8 @@ static void server_reads(struct connection *c)
         if (!web->head_handled) {
             web->head_handled = true;
             web->replied = false;
+            mark->ask->server = c;
+            mark->ask->reply_offset = web->out_size;
             web->stop = reply->stop;
             web->stop_at = web->out_size + reply->stop_at;
             say_interims(c, mark->ask);

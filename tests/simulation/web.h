@@ -65,7 +65,8 @@ struct ask {
     unsigned arrivals;               /* how often a server was sent its first line */
     unsigned interims;               /* how many the client was sent */
     const struct connection *server; /* that answered it last, */
-    uint64_t body_offset;            /* with a body from there on in its stream, */
+    uint64_t reply_offset;           /* with bytes from there on in its stream, */
+    uint64_t body_offset;            /* of which these are the body, */
     uint64_t end_offset;             /* and with nothing more behind this */
     bool answered;                   /* the client was sent the whole of the answer, by a server */
     uint16_t own_status;             /* of the proxy's own answer to it; 0: none */
