@@ -30,6 +30,7 @@ static void free_backend(struct conf_backend *backend)
         free(backend->servers[i].host);
     }
     free(backend->servers);
+    free(backend->check.path);
     free(backend->name);
 }
 

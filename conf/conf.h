@@ -99,6 +99,14 @@ struct conf_frontend {
     struct conf_http http; /* mode http only */
 };
 
+/* What a check of a server asks for. */
+enum conf_check_kind { CONF_CHECK_OFF, CONF_CHECK_TCP, CONF_CHECK_GET, CONF_CHECK_HEAD };
+
+struct conf_check {
+    enum conf_check_kind kind;
+    char *path; /* of GET and HEAD: from its '/' on, query included; else NULL */
+};
+
 struct conf_backend {
     char *name; /* unique among backends */
     struct conf_server *servers;
@@ -106,6 +114,12 @@ struct conf_backend {
     enum conf_balance balance;
     uint64_t resolve_interval_ms; /* DEADLINE_OFF: names are resolved once, at the start */
     struct conf_tcp tcp;          /* of its backend legs */
+    uint64_t
+        set_aside_ms; /* after a failure to connect, doubled with each further one; DEADLINE_OFF: never */
+    uint64_t set_aside_max_ms;
+    struct conf_check check;
+    uint64_t check_interval_ms;
+    uint64_t rise, fall; /* good or bad checks in a row that take a server up or down */
 };
 
 enum { CONF_PORTS_MAX = 64 };

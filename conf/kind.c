@@ -288,6 +288,60 @@ static void networks_allowed(const struct option_row *row, char *allowed, size_t
     snprintf(allowed, size, "networks such as '10.0.0.0/8', '127.0.0.1', 'fd00::/8', or %s", row->word);
 }
 
+static const char *const checks[] = {
+    [CONF_CHECK_OFF] = "off",
+    [CONF_CHECK_TCP] = "tcp",
+    [CONF_CHECK_GET] = "http GET",
+    [CONF_CHECK_HEAD] = "http HEAD",
+    NULL,
+};
+
+/* The kind of check that the text asks for, *path what stands behind it; -1: none. */
+static int read_check(const char *text, const char **path)
+{
+    *path = NULL;
+    int word = kind_word(checks, text);
+    if (word >= 0)
+        return word < CONF_CHECK_GET ? word : -1;
+    for (int kind = CONF_CHECK_GET; checks[kind]; kind++) {
+        size_t length = strlen(checks[kind]);
+        if (strncmp(text, checks[kind], length) == 0 && text[length] == ' ') {
+            *path = text + length + 1;
+            return kind;
+        }
+    }
+    return -1;
+}
+
+static int set_check(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    (void)row;
+    struct conf_check *check = slot;
+    const char *path;
+    int kind = read_check(text, &path);
+    *why = kind >= 0 && path ? value_request_path(path) : NULL;
+    if (kind < 0 || *why)
+        return ERROR_CONFIG;
+    if (path && store_string(&check->path, path))
+        return -ENOMEM;
+    check->kind = (enum conf_check_kind)kind;
+    return 0;
+}
+
+static void check_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    (void)row;
+    const struct conf_check *check = slot;
+    bool has_path = check->kind >= CONF_CHECK_GET;
+    snprintf(text, size, "%s%s%s", checks[check->kind], has_path ? " " : "", has_path ? check->path : "");
+}
+
+static void check_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "off, tcp, 'http GET /path' or 'http HEAD /path'");
+}
+
 static void deadlines_allowed(const struct option_row *row, char *allowed, size_t size)
 {
     (void)row;
@@ -376,6 +430,7 @@ static const struct option_kind kinds[] = {
     [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
     [OPTION_NETWORKS] = {append_network, NULL, networks_allowed, networks_clear, "NETWORK", true},
     [OPTION_ANSWERS] = {NULL, NULL, answers_allowed, NULL, NULL, false},
+    [OPTION_CHECK] = {set_check, check_text, check_allowed, NULL, "CHECK", false},
     [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, NULL, false},
 };
 

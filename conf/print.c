@@ -22,7 +22,7 @@ static void print_scalar(const struct option_row *row, const void *object, FILE 
 {
     char text[PATH_MAX];
     option_text(row, object, text, sizeof text);
-    if (row->type == OPTION_NAME || row->type == OPTION_TARGET)
+    if (row->type == OPTION_NAME || row->type == OPTION_TARGET || row->type == OPTION_CHECK)
         print_quoted(text, out);
     else
         fputs(text, out);

@@ -204,6 +204,18 @@ const char *value_path(const char *text)
     return NULL;
 }
 
+const char *value_request_path(const char *text)
+{
+    if (text[0] != '/')
+        return "a path starts with '/'";
+    if (strlen(text) > VALUE_REQUEST_PATH_MAX)
+        return "a path has at most 1023 bytes";
+    for (const char *at = text; *at; at++)
+        if (*at <= ' ' || *at > '~' || *at == '#')
+            return "a path has visible ASCII characters only, and no '#'";
+    return NULL;
+}
+
 static const char *read_unix(const char *path, struct conf_address *address)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};

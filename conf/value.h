@@ -32,6 +32,11 @@ const char *value_name(const char *text);
 /* "/run/x.sock": absolute, without control characters. */
 const char *value_path(const char *text);
 
+enum { VALUE_REQUEST_PATH_MAX = 1023 };
+
+/* "/health?full=1": what a request asks for, in visible ASCII without '#'. */
+const char *value_request_path(const char *text);
+
 /* What one can listen on: "127.0.0.1:8080", "[::]:8080" (port 0: the kernel picks), "unix:/path". */
 const char *value_listen(const char *text, struct conf_address *address);
 

@@ -153,6 +153,15 @@ static void warn_unused(const struct conf *conf, size_t backend, struct findings
     finding_warning(findings, "backend %s: no frontend uses it", conf->backends[backend].name);
 }
 
+static void warn_set_aside(const struct conf_backend *backend, struct findings *findings)
+{
+    char most[VALUE_NUMBER_TEXT];
+    if (backend->set_aside_ms == DEADLINE_OFF || backend->set_aside_ms <= backend->set_aside_max_ms)
+        return;
+    value_duration_text(backend->set_aside_max_ms, most);
+    finding_warning(findings, "backend %s: set_aside is cut to set_aside_max, %s", backend->name, most);
+}
+
 void conf_warn(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
     for (size_t i = 0; i < conf->frontend_count; i++)
@@ -164,4 +173,6 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
     warn_descriptors(conf, host, findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_unused(conf, i, findings);
+    for (size_t i = 0; i < conf->backend_count; i++)
+        warn_set_aside(&conf->backends[i], findings);
 }

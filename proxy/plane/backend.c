@@ -1,5 +1,6 @@
 #include "proxy/plane/backend.h"
 
+#include "proxy/plane/check.h"
 #include "proxy/plane/worker.h"
 
 #include <assert.h>
@@ -13,18 +14,32 @@
 /* More addresses than this of one name are not used. */
 enum { TARGETS_MAX = 256 };
 
+static void target_free(struct target *target)
+{
+    health_leave(target->server->backend->health, target->health);
+    free(target);
+}
+
 static void target_drop(struct target *target)
 {
     target->retired = true;
+    check_stop(target->check);
+    target->check = NULL;
     if (target->sessions == 0)
-        free(target);
+        target_free(target);
 }
 
-static struct target *target_new(const struct conf_address *address, const char *text)
+static struct target *target_new(struct server *server, const struct conf_address *address, const char *text)
 {
     struct target *target = calloc(1, sizeof *target);
     if (!target)
         return NULL;
+    target->health = health_join(server->backend->health, address);
+    if (!target->health) {
+        free(target);
+        return NULL;
+    }
+    target->server = server;
     target->address = *address;
     if (text) {
         snprintf(target->text, sizeof target->text, "%s", text);
@@ -34,6 +49,19 @@ static struct target *target_new(const struct conf_address *address, const char 
         socket_text(&peer, target->text);
     }
     return target;
+}
+
+/* Starts the checks that are to be and are not. */
+static int start_checks(struct server *server)
+{
+    for (size_t i = 0; server->backend->checks && i < server->target_count; i++) {
+        struct target *target = server->targets[i];
+        if (!target->check)
+            target->check = check_start(server->backend, target);
+        if (!target->check)
+            return -ENOMEM;
+    }
+    return 0;
 }
 
 /* ---- names ---- */
@@ -54,7 +82,7 @@ static struct target *take_target(struct server *server, const struct conf_addre
             return target;
         }
     }
-    return target_new(address, NULL);
+    return target_new(server, address, NULL);
 }
 
 static bool is_among(struct target *const *targets, size_t count, const struct conf_address *address)
@@ -87,6 +115,7 @@ static int server_update(struct server *server, const struct addrinfo *found)
     free(server->targets);
     server->targets = targets;
     server->target_count = count;
+    (void)start_checks(server); /* out of memory now: after the next answer */
     return 0;
 }
 
@@ -161,18 +190,21 @@ static int server_init(struct server *server, struct backend *backend, const str
     server->targets = calloc(1, sizeof(struct target *));
     if (!server->targets)
         return -ENOMEM;
-    server->targets[0] = target_new(&conf->address, conf->text);
+    server->targets[0] = target_new(server, &conf->address, conf->text);
     if (!server->targets[0])
         return -ENOMEM;
     server->target_count = 1;
-    return 0;
+    return start_checks(server);
 }
 
-int backend_init(struct backend *backend, const struct conf_backend *conf, struct worker *worker)
+int backend_init(struct backend *backend, const struct conf_backend *conf, struct health_pool *health,
+                 struct worker *worker)
 {
     memset(backend, 0, sizeof *backend);
     backend->conf = conf;
     backend->worker = worker;
+    backend->health = health;
+    backend->checks = worker->index == 0 && conf->check.kind != CONF_CHECK_OFF;
     backend->next = worker->index; /* workers do not all begin with the same server */
     backend->servers = calloc(conf->server_count, sizeof *backend->servers);
     if (!backend->servers)
@@ -228,16 +260,60 @@ static size_t source_hash(const union socket_address *client)
     return (size_t)(hash ^ (hash >> 32));
 }
 
-/* Round robin among those with the fewest sessions, so that a fresh server is not the only one tried. */
-static size_t least_used(const struct backend *backend, size_t count)
+static bool may_serve(const struct target *target, uint64_t now_ms)
 {
-    size_t best = backend->next % count;
-    for (size_t i = 1; i < count; i++) {
-        size_t at = (backend->next + i) % count;
-        if (target_at(backend, at)->sessions < target_at(backend, best)->sessions)
-            best = at;
+    return health_due_ms(target->health, now_ms) == 0;
+}
+
+/* Of those that may serve the first from `index` on, round to the one before it; not `failed`. */
+static struct target *first_from(const struct backend *backend, size_t index, size_t count,
+                                 const struct target *failed, uint64_t now_ms)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct target *target = target_at(backend, (index + i) % count);
+        if (target != failed && may_serve(target, now_ms))
+            return target;
     }
+    return NULL;
+}
+
+/* Those left out must not give all their turns to the one behind them. */
+static struct target *in_turn(struct backend *backend, size_t count, uint64_t now_ms)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct target *target = target_at(backend, backend->next++ % count);
+        if (may_serve(target, now_ms))
+            return target;
+    }
+    return NULL;
+}
+
+/* Round robin among those with the fewest sessions, so that a fresh server is not the only one tried. */
+static struct target *least_used(struct backend *backend, size_t count, uint64_t now_ms)
+{
+    struct target *best = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct target *target = target_at(backend, (backend->next + i) % count);
+        if (may_serve(target, now_ms) && (!best || target->sessions < best->sessions))
+            best = target;
+    }
+    backend->next++;
     return best;
+}
+
+static struct target *choose(struct backend *backend, const union socket_address *client, size_t count,
+                             uint64_t now_ms)
+{
+    switch (backend->conf->balance) {
+    case CONF_BALANCE_ROUNDROBIN:
+        return in_turn(backend, count, now_ms);
+    case CONF_BALANCE_LEASTCONN:
+        return least_used(backend, count, now_ms);
+    case CONF_BALANCE_SOURCE:
+        return first_from(backend, source_hash(client) % count, count, NULL, now_ms);
+    }
+    assert(false && "a balance of the table");
+    return NULL;
 }
 
 static size_t behind(const struct backend *backend, const struct target *previous, size_t count)
@@ -248,31 +324,42 @@ static size_t behind(const struct backend *backend, const struct target *previou
     return 0; /* it was retired meanwhile */
 }
 
-static size_t choose(struct backend *backend, const union socket_address *client, size_t count)
+/* Nobody may serve: who is due back first, those that are down behind all others. */
+static struct target *due_first(const struct backend *backend, size_t count, uint64_t now_ms)
 {
-    size_t index = 0;
-    switch (backend->conf->balance) {
-    case CONF_BALANCE_ROUNDROBIN:
-        return backend->next++ % count;
-    case CONF_BALANCE_LEASTCONN:
-        index = least_used(backend, count);
-        backend->next++;
-        return index;
-    case CONF_BALANCE_SOURCE:
-        return source_hash(client) % count;
+    struct target *first = target_at(backend, 0);
+    for (size_t i = 1; i < count; i++) {
+        struct target *target = target_at(backend, i);
+        if (health_due_ms(target->health, now_ms) < health_due_ms(first->health, now_ms))
+            first = target;
     }
-    assert(false && "a balance of the table");
-    return index;
+    return first;
+}
+
+/* Nobody may serve, and one has just failed: a session whose attempts all fail is to try each of them. */
+static struct target *tried_longest_ago(const struct backend *backend, size_t count)
+{
+    struct target *first = target_at(backend, 0);
+    for (size_t i = 1; i < count; i++)
+        if (target_at(backend, i)->tried < first->tried)
+            first = target_at(backend, i);
+    return first;
 }
 
 struct target *backend_pick(struct backend *backend, const union socket_address *client,
                             const struct target *previous)
 {
+    uint64_t now_ms = worker_now_ms(backend->worker);
     size_t count = backend_targets(backend);
     if (count == 0)
         return NULL;
-    size_t index = previous ? behind(backend, previous, count) : choose(backend, client, count);
-    struct target *target = target_at(backend, index);
+    struct target *target =
+        previous ? first_from(backend, behind(backend, previous, count), count, previous, now_ms)
+                 : choose(backend, client, count, now_ms);
+    if (!target)
+        target = previous ? tried_longest_ago(backend, count) : due_first(backend, count, now_ms);
+    health_try(target->health, backend->conf, now_ms);
+    target->tried = ++backend->tries;
     target->sessions++;
     return target;
 }
@@ -282,10 +369,48 @@ void backend_release(struct target *target)
     assert(target->sessions > 0);
     target->sessions--;
     if (target->retired && target->sessions == 0)
-        free(target);
+        target_free(target);
+}
+
+static void say_set_aside(const struct target *target, int error, uint64_t for_ms)
+{
+    const struct backend *backend = target->server->backend;
+    struct log_ring *log = backend->worker->log;
+    struct line line;
+    if (!log_wants(log, CONF_LOG_WARNING))
+        return;
+    line_begin(&line, log_format(log), CONF_LOG_WARNING, "server_set_aside");
+    line_text(&line, "backend", backend->conf->name);
+    line_text(&line, "server", target->text);
+    line_text(&line, "error", uv_strerror(error));
+    line_number(&line, "for_ms", for_ms);
+    log_line(log, line_end(&line));
+}
+
+void backend_tell(struct target *target, int error)
+{
+    const struct backend *backend = target->server->backend;
+    if (error == 0)
+        health_succeeded(target->health);
+    if (error == 0 || !health_is_servers(error))
+        return;
+    uint64_t for_ms = health_failed(target->health, backend->conf, worker_now_ms(backend->worker));
+    if (for_ms > 0)
+        say_set_aside(target, error, for_ms);
 }
 
 /* ---- the end ---- */
+
+void backend_stop_checks(struct backend *backend)
+{
+    backend->checks = false;
+    for (size_t i = 0; i < backend->conf->server_count; i++)
+        for (size_t t = 0; t < backend->servers[i].target_count; t++) {
+            struct target *target = backend->servers[i].targets[t];
+            check_stop(target->check);
+            target->check = NULL;
+        }
+}
 
 void backend_close(struct backend *backend)
 {

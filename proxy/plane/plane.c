@@ -1,5 +1,6 @@
 #include "proxy/plane/plane.h"
 
+#include "proxy/plane/health.h"
 #include "proxy/plane/place.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
@@ -28,7 +29,8 @@ struct plane {
     struct log *log;
     uv_async_t *stopped;
     struct frontend *frontends;
-    struct bound *bound; /* in the order of the configuration */
+    struct health_pool *health; /* as many as there are backends */
+    struct bound *bound;        /* in the order of the configuration */
     size_t address_count;
     int *listen_fds; /* [worker][address]; -1: not open, or a worker's own */
     struct worker *workers;
@@ -43,7 +45,7 @@ struct plane {
 
 /* Every session needs two descriptors, one that is only refused needs one. Raises the soft limit to the hard
  * one first. */
-static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t surplus)
+static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t others)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit))
@@ -52,7 +54,7 @@ static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t su
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
-    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER) + surplus;
+    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER) + others;
     if (reserved >
         limit.rlim_cur / 2) /* a tight limit is shared; without descriptors a half is only copied */
         reserved = limit.rlim_cur / 2;
@@ -128,12 +130,15 @@ static int allocate(struct plane *plane)
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->address_count += conf->frontends[f].listen_count;
     plane->frontends = calloc(conf->frontend_count, sizeof *plane->frontends);
+    plane->health = calloc(conf->backend_count, sizeof *plane->health);
+    for (size_t b = 0; plane->health && b < conf->backend_count; b++)
+        health_pool_init(&plane->health[b]);
     plane->bound = calloc(plane->address_count, sizeof *plane->bound);
     plane->listen_fds = calloc(plane->worker_count * plane->address_count, sizeof *plane->listen_fds);
     plane->workers = calloc(plane->worker_count, sizeof *plane->workers);
     for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
         plane->listen_fds[i] = -1; /* before anything fails: 0 is a descriptor */
-    if (!plane->frontends || !plane->bound || !plane->listen_fds || !plane->workers)
+    if (!plane->frontends || !plane->health || !plane->bound || !plane->listen_fds || !plane->workers)
         return -ENOMEM;
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->frontends[f].conf = &conf->frontends[f];
@@ -146,6 +151,16 @@ static uint64_t surplus_allowed(const struct conf *conf)
     for (size_t f = 0; f < conf->frontend_count; f++)
         surplus += conf_surplus(&conf->frontends[f]);
     return surplus;
+}
+
+/* Descriptors: one for a check, and one for the last one, which parts. */
+static uint64_t checks_allowed(const struct conf *conf)
+{
+    uint64_t servers = 0;
+    for (size_t b = 0; b < conf->backend_count; b++)
+        if (conf->backends[b].check.kind != CONF_CHECK_OFF)
+            servers += conf->backends[b].server_count;
+    return 2 * servers;
 }
 
 static int start_workers(struct plane *plane)
@@ -183,8 +198,8 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
     int error = allocate(plane);
     if (!error) {
-        plane->sessions_max =
-            sessions_allowed(plane->worker_count, plane->address_count, surplus_allowed(conf));
+        plane->sessions_max = sessions_allowed(plane->worker_count, plane->address_count,
+                                               surplus_allowed(conf) + checks_allowed(conf));
         error = open_all(plane, where);
     }
     if (!error) {
@@ -254,7 +269,10 @@ bool plane_free(struct plane *plane)
     for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
         if (plane->listen_fds[i] >= 0)
             close(plane->listen_fds[i]);
+    for (size_t b = 0; plane->health && b < plane->conf->backend_count; b++)
+        health_pool_free(&plane->health[b]);
     free(plane->listen_fds);
+    free(plane->health);
     free(plane->bound);
     free(plane->frontends);
     free(plane->workers);
@@ -286,6 +304,11 @@ const struct conf *plane_conf(const struct plane *plane)
 struct frontend *plane_frontend(struct plane *plane, size_t index)
 {
     return &plane->frontends[index];
+}
+
+struct health_pool *plane_health(struct plane *plane, size_t backend)
+{
+    return &plane->health[backend];
 }
 
 struct log *plane_log(struct plane *plane)

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <uv.h>
 
+struct health_pool;
 struct plane;
 struct worker;
 
@@ -47,6 +48,7 @@ bool plane_free(struct plane *plane);
 
 const struct conf *plane_conf(const struct plane *plane);
 struct frontend *plane_frontend(struct plane *plane, size_t index);
+struct health_pool *plane_health(struct plane *plane, size_t backend);
 struct log *plane_log(struct plane *plane);
 unsigned plane_worker_count(const struct plane *plane);
 

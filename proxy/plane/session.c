@@ -229,13 +229,25 @@ static void end_probes(struct session *s)
             socket_probe_end(session_leg(s, leg)->fd, tcp_of(s, leg));
 }
 
+/* Whether this step gave the attempt to connect up, for the `connect` deadline: that is the server's failure,
+ * of which no socket tells. */
+static bool gave_up(const struct session *s, pair_actions actions)
+{
+    return (actions & PAIR_DO_CONNECT) || s->pair.reason == REASON_CONNECT ||
+           (s->pair.stage == PAIR_STAGE_REFUSED && s->pair.cause == REASON_CONNECT);
+}
+
 bool session_step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = worker_now_ms(s->worker);
     if (wants_sample(s, &input))
         sample(s, input.event, now_ms);
     bool probing = pair_probing(&s->pair);
-    perform(s, pair_step(&s->pair, &input, now_ms));
+    bool connecting = s->pair.phase == PAIR_CONNECTING;
+    pair_actions actions = pair_step(&s->pair, &input, now_ms);
+    if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
+        backend_tell(s->target, -ETIMEDOUT);
+    perform(s, actions);
     if (has_ended(s))
         return false;
     if (probing && !pair_probing(&s->pair))
@@ -272,6 +284,7 @@ static enum reason reason_of_connect(int error)
         return REASON_NO_DESCRIPTORS;
     case -ENOMEM:
     case -ENOBUFS:
+    case -ENOSPC: /* epoll_ctl(2): max_user_watches */
         return REASON_NO_MEMORY;
     default:
         return REASON_CONNECT_FAILED;
@@ -295,6 +308,8 @@ static void refused(struct session *s, int error)
 {
     enum reason reason = reason_of_connect(error);
     say_refused(s, error);
+    if (s->target)
+        backend_tell(s->target, error);
     /* Another server helps against what this one did, not against what we lack. */
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
     if (ours)
@@ -346,7 +361,10 @@ static bool connected(struct session *s)
         refused(s, backend->error);
         return false;
     }
-    return backend->writable && session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+    if (!backend->writable)
+        return false;
+    backend_tell(s->target, 0);
+    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
 }
 
 /* ---- a client that has gone ---- */

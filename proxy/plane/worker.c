@@ -203,6 +203,8 @@ static void enter_mode(struct worker *worker, enum worker_mode mode)
     worker->entered = mode;
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i], mode == WORKER_DRAINING);
+    for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
+        backend_stop_checks(&worker->backends[i]);
     if (mode == WORKER_DRAINING)
         drain_all(worker);
     else
@@ -286,7 +288,8 @@ static int init_backends(struct worker *worker)
     worker->unresolved = conf->backend_count;
     int error = 0;
     for (size_t i = 0; i < conf->backend_count && !error; i++)
-        error = backend_init(&worker->backends[i], &conf->backends[i], worker);
+        error =
+            backend_init(&worker->backends[i], &conf->backends[i], plane_health(worker->plane, i), worker);
     return error;
 }
 

@@ -243,6 +243,12 @@ void backend_release(struct target *target)
     (void)target;
 }
 
+void backend_tell(struct target *target, int error)
+{
+    (void)target;
+    (void)error;
+}
+
 int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp)
 {
     struct hosted *hosted = simulation->hosted(host.connecting);

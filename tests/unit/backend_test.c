@@ -4,6 +4,7 @@
 #include "proxy/plane/worker.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,7 @@ struct fixture {
     struct conf_backend conf;
     struct conf_server servers[4];
     struct backend backend;
+    struct health_pool health;
     struct log *log;
 };
 
@@ -101,7 +103,11 @@ static void prepare(struct fixture *f, size_t servers, enum conf_balance balance
                                     .servers = f->servers,
                                     .server_count = servers,
                                     .balance = balance,
-                                    .resolve_interval_ms = DEADLINE_OFF};
+                                    .resolve_interval_ms = DEADLINE_OFF,
+                                    .set_aside_ms = 1000,
+                                    .set_aside_max_ms = 30000,
+                                    .rise = 2,
+                                    .fall = 3};
     for (size_t i = 0; i < servers; i++) {
         struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(9000 + i))};
         snprintf(names[i], sizeof names[i], "10.0.0.%zu", i);
@@ -111,6 +117,7 @@ static void prepare(struct fixture *f, size_t servers, enum conf_balance balance
     assert_int_equal(log_open(&settings, &f->log), 0);
     assert_int_equal(uv_loop_init(&f->worker.loop), 0);
     f->worker.log = log_ring(f->log);
+    health_pool_init(&f->health);
     f->worker.unresolved = 1;
 }
 
@@ -125,7 +132,7 @@ static void prepare_name(struct fixture *f)
 
 static void begin(struct fixture *f)
 {
-    assert_int_equal(backend_init(&f->backend, &f->conf, &f->worker), 0);
+    assert_int_equal(backend_init(&f->backend, &f->conf, &f->health, &f->worker), 0);
 }
 
 static void finish(struct fixture *f)
@@ -135,6 +142,7 @@ static void finish(struct fixture *f)
         resolve(UV_ECANCELED, NULL);
     uv_run(&f->worker.loop, UV_RUN_DEFAULT);
     backend_free(&f->backend);
+    health_pool_free(&f->health); /* nobody is left in it */
     assert_int_equal(uv_loop_close(&f->worker.loop), 0);
     log_close(f->log);
 }
@@ -337,7 +345,7 @@ static void a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_
     (void)state;
     prepare_name(&f);
     resolver.error = UV_ENOMEM;
-    assert_int_equal(backend_init(&f.backend, &f.conf, &f.worker), UV_ENOMEM);
+    assert_int_equal(backend_init(&f.backend, &f.conf, &f.health, &f.worker), UV_ENOMEM);
     finish(&f);
 
     prepare_name(&f);
@@ -381,6 +389,246 @@ static void a_name_with_too_many_addresses_is_cut(void **state)
     finish(&f);
 }
 
+/* ---- health ------------------------------------------------------------------------------------------- */
+
+static size_t index_of(const struct target *target)
+{
+    return (size_t)ntohs(((const struct sockaddr_in *)&target->address.address)->sin_port) - 9000;
+}
+
+/* Which server so many sessions in a row are sent to, as digits; none stays. */
+static const char *turns(struct fixture *f, size_t count)
+{
+    static char text[16];
+    assert_true(count < sizeof text);
+    for (size_t i = 0; i < count; i++) {
+        struct target *target = pick(f);
+        text[i] = (char)('0' + index_of(target));
+        backend_release(target);
+    }
+    text[count] = '\0';
+    return text;
+}
+
+/* A session that fails everywhere. */
+static const char *tries(struct fixture *f, size_t count)
+{
+    static char text[16];
+    union socket_address from = client(0x7f000001, 1);
+    struct target *target = NULL;
+    assert_true(count < sizeof text);
+    for (size_t i = 0; i < count; i++) {
+        struct target *previous = target;
+        target = backend_pick(&f->backend, &from, previous);
+        if (previous)
+            backend_release(previous);
+        text[i] = (char)('0' + index_of(target));
+        backend_tell(target, -ECONNREFUSED);
+    }
+    backend_release(target);
+    text[count] = '\0';
+    return text;
+}
+
+static struct target *server(struct fixture *f, size_t index)
+{
+    return f->backend.servers[index].targets[0];
+}
+
+static uint64_t now_ms(const struct fixture *f)
+{
+    return worker_now_ms(&f->worker);
+}
+
+static void set_down(struct fixture *f, size_t index)
+{
+    while (!health_checked(server(f, index)->health, false, &f->conf))
+        ;
+}
+
+static void who_is_set_aside_gets_no_session_and_the_others_share_its_turns(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare(&f, 4, CONF_BALANCE_ROUNDROBIN);
+    begin(&f);
+    backend_tell(server(&f, 1), -ECONNREFUSED);
+    assert_string_equal(turns(&f, 9), "023023023");
+    backend_tell(server(&f, 1), 0);
+    assert_string_equal(turns(&f, 8), "01230123");
+    backend_tell(server(&f, 1), -EMFILE); /* that was us */
+    assert_string_equal(turns(&f, 4), "0123");
+    finish(&f);
+}
+
+static void a_server_without_sessions_for_it_refuses_them_is_no_black_hole(void **state)
+{
+    struct fixture f;
+    struct target *held[6];
+    (void)state;
+    prepare(&f, 3, CONF_BALANCE_LEASTCONN);
+    begin(&f);
+    backend_tell(server(&f, 0), -ECONNREFUSED);
+    for (size_t i = 0; i < 6; i++)
+        held[i] = pick(&f);
+    assert_int_equal(server(&f, 0)->sessions, 0);
+    assert_int_equal(server(&f, 1)->sessions, 3);
+    assert_int_equal(server(&f, 2)->sessions, 3);
+    for (size_t i = 0; i < 6; i++)
+        backend_release(held[i]);
+    finish(&f);
+}
+
+static void by_source_only_the_clients_of_the_failed_server_move(void **state)
+{
+    struct fixture f;
+    size_t before[100], moved = 0;
+    (void)state;
+    prepare(&f, 4, CONF_BALANCE_SOURCE);
+    begin(&f);
+    for (int failed = 0; failed < 2; failed++) {
+        for (uint32_t host = 0; host < 100; host++) {
+            union socket_address from = client(0x0a000000 + host, 1);
+            struct target *target = backend_pick(&f.backend, &from, NULL);
+            if (failed && before[host] == 2)
+                moved += index_of(target) == 3;
+            else if (failed)
+                assert_int_equal(index_of(target), before[host]);
+            before[host] = index_of(target);
+            backend_release(target);
+        }
+        backend_tell(server(&f, 2), -ECONNREFUSED);
+    }
+    assert_true(moved > 0);
+    finish(&f);
+}
+
+static void a_session_that_fails_everywhere_tries_every_server_once(void **state)
+{
+    static const enum conf_balance balances[] = {CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN,
+                                                 CONF_BALANCE_SOURCE};
+    (void)state;
+    for (size_t b = 0; b < 3; b++)
+        for (unsigned set_aside = 0; set_aside < 16; set_aside++)
+            for (unsigned down = 0; down < 16; down++) {
+                struct fixture f;
+                unsigned seen = 0;
+                prepare(&f, 4, balances[b]);
+                begin(&f);
+                for (size_t i = 0; i < 4; i++) {
+                    if (set_aside & 1u << i)
+                        backend_tell(server(&f, i), -ETIMEDOUT);
+                    if (down & 1u << i)
+                        set_down(&f, i);
+                }
+                for (const char *at = tries(&f, 4); *at; at++)
+                    seen |= 1u << (*at - '0');
+                assert_int_equal(seen, 15);
+                finish(&f);
+            }
+}
+
+/* 1 is due first, then 3, then 0; 2 is down. */
+static void when_nobody_is_left_the_one_due_first_is_used_and_then_each_other(void **state)
+{
+    static const uint64_t due_ms[] = {3000, 1000, 1000, 2000};
+    struct fixture f;
+    (void)state;
+    prepare(&f, 4, CONF_BALANCE_ROUNDROBIN);
+    begin(&f);
+    for (size_t i = 0; i < 4; i++) {
+        f.conf.set_aside_ms = due_ms[i];
+        backend_tell(server(&f, i), -ECONNREFUSED);
+    }
+    set_down(&f, 2);
+    assert_string_equal(turns(&f, 3), "111");
+    assert_string_equal(tries(&f, 5), "10231");
+    assert_int_equal(health_due_ms(server(&f, 1)->health, now_ms(&f)), now_ms(&f) + 1000);
+    set_down(&f, 0);
+    set_down(&f, 1);
+    set_down(&f, 3);
+    assert_string_equal(turns(&f, 2), "00");
+    assert_string_equal(tries(&f, 4), "0231");
+    finish(&f);
+}
+
+static void a_single_server_is_used_whatever_is_known_of_it(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare(&f, 1, CONF_BALANCE_LEASTCONN);
+    begin(&f);
+    assert_string_equal(tries(&f, 3), "000");
+    set_down(&f, 0);
+    assert_string_equal(tries(&f, 3), "000");
+    finish(&f);
+}
+
+static void
+an_address_that_another_worker_knows_keeps_its_history_and_one_that_nobody_does_is_new(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare_name(&f);
+    f.conf.resolve_interval_ms = 1;
+    begin(&f);
+    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+    struct target *one = pick(&f);
+    struct health *elsewhere = health_join(&f.health, &f.backend.servers[0].targets[1]->address);
+    backend_tell(f.backend.servers[0].targets[0], -ECONNREFUSED);
+    backend_tell(f.backend.servers[0].targets[1], -ECONNREFUSED);
+    wait_asked(&f, 2);
+    resolve(0, address_info("10.1.0.3", NULL));
+    backend_tell(one, -ECONNREFUSED); /* retired, and still told of */
+    backend_release(one);
+    wait_asked(&f, 3);
+    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+    assert_int_equal(health_due_ms(f.backend.servers[0].targets[0]->health, now_ms(&f)), 0);
+    assert_ptr_equal(f.backend.servers[0].targets[1]->health, elsewhere);
+    health_leave(&f.health, elsewhere);
+    finish(&f);
+}
+
+static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **state)
+{
+    (void)state;
+    for (unsigned index = 0; index < 2; index++) {
+        struct fixture f;
+        prepare_name(&f);
+        f.conf.resolve_interval_ms = 1;
+        f.conf.check.kind = CONF_CHECK_TCP;
+        f.worker.index = index;
+        uv_idle_init(&f.worker.loop, &f.worker.idle);
+        begin(&f);
+        const struct server *name = &f.backend.servers[0];
+        resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+        for (size_t i = 0; i < 2; i++)
+            assert_int_equal(name->targets[i]->check != NULL, index == 0);
+        struct check *stays = name->targets[1]->check;
+        uv_idle_stop(&f.worker.idle); /* none gets its turn */
+        struct target *picked[] = {pick(&f), pick(&f)};
+        struct target *one = picked[picked[0] != name->targets[0]],
+                      *two = picked[picked[0] == name->targets[0]];
+        wait_asked(&f, 2);
+        resolve(0, address_info("10.1.0.3", address_info("10.1.0.2", NULL)));
+        uv_idle_stop(&f.worker.idle);
+        assert_true(one->retired);
+        assert_null(one->check);
+        assert_ptr_equal(two->check, stays);
+        assert_int_equal(name->targets[0]->check != NULL, index == 0);
+        backend_stop_checks(&f.backend);
+        wait_asked(&f, 3);
+        resolve(0, address_info("10.1.0.4", address_info("10.1.0.2", NULL)));
+        for (size_t i = 0; i < 2; i++)
+            assert_null(name->targets[i]->check);
+        assert_null(f.worker.tasks);
+        backend_release(one);
+        backend_release(two);
+        uv_close((uv_handle_t *)&f.worker.idle, NULL);
+        finish(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +643,15 @@ int main(void)
         cmocka_unit_test(a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_again),
         cmocka_unit_test(closing_cancels_the_question),
         cmocka_unit_test(a_name_with_too_many_addresses_is_cut),
+        cmocka_unit_test(who_is_set_aside_gets_no_session_and_the_others_share_its_turns),
+        cmocka_unit_test(a_server_without_sessions_for_it_refuses_them_is_no_black_hole),
+        cmocka_unit_test(by_source_only_the_clients_of_the_failed_server_move),
+        cmocka_unit_test(a_session_that_fails_everywhere_tries_every_server_once),
+        cmocka_unit_test(when_nobody_is_left_the_one_due_first_is_used_and_then_each_other),
+        cmocka_unit_test(a_single_server_is_used_whatever_is_known_of_it),
+        cmocka_unit_test(
+            an_address_that_another_worker_knows_keeps_its_history_and_one_that_nobody_does_is_new),
+        cmocka_unit_test(checks_come_and_go_with_addresses_and_are_the_first_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,11 @@ void fault_arm(enum fault_site site, enum fault_threads threads, int error, unsi
     atomic_store(&fault.site, (int)site);
 }
 
+unsigned fault_failed(void)
+{
+    return atomic_load(&fault.failed);
+}
+
 unsigned fault_disarm(void)
 {
     atomic_store(&fault.site, FAULT_SITE_COUNT);

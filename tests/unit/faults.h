@@ -44,6 +44,9 @@ enum fault_threads { FAULT_MINE, FAULT_OTHERS };
 /* From the `first` call on (1 is the next), `count` calls fail with `error`, a positive errno. */
 void fault_arm(enum fault_site site, enum fault_threads threads, int error, unsigned first, unsigned count);
 
+/* How many have failed since. */
+unsigned fault_failed(void);
+
 /* No call fails any more. Returns how many did. */
 unsigned fault_disarm(void);
 

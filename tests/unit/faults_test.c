@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "proxy/plane/health.h"
 #include "tests/unit/faults.h"
 #include "tests/unit/proxy.h"
 
@@ -17,6 +18,14 @@ static struct proxy *new_proxy(void)
     return proxy;
 }
 
+/* Late connections of sessions and checks that failed. */
+static void clear_origin(const struct proxy *proxy)
+{
+    struct pollfd polled = {.fd = proxy->origin, .events = POLLIN};
+    while (poll(&polled, 1, 0) == 1)
+        close(accept4(proxy->origin, NULL, NULL, SOCK_CLOEXEC));
+}
+
 static void end_proxy(struct proxy *proxy)
 {
     proxy_free(proxy);
@@ -25,23 +34,36 @@ static void end_proxy(struct proxy *proxy)
 
 /* ---- starting ----------------------------------------------------------------------------------------- */
 
+struct start_fault {
+    enum fault_site site;
+    int error;
+    bool checks; /* by the only worker: its thread begins when nothing can fail any more */
+};
+
 /* Starts with the fault armed, and serves if that went well. Returns whether the fault was met at all. */
-static bool start_with(enum fault_site site, int error, unsigned first)
+static bool start_with(const struct start_fault *start, unsigned first)
 {
     struct proxy *proxy = new_proxy();
     char folder[] = "/tmp/lastack-XXXXXX", path[64];
     struct conf_listen listens[2];
     const char *where = NULL;
     int fds = count_descriptors();
+    struct conf_backend backends[2] = {proxy->backend, proxy->backend};
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/socket", folder);
     listens[0] = listens[1] = proxy->listen;
     listens[1].address = conf_address_of_path(path);
     proxy->frontend.listen = listens;
     proxy->frontend.listen_count = 2;
-    proxy->conf.workers = 2;
+    proxy->conf.workers = start->checks ? 1 : 2;
+    /* Not the one that serves: its origin has to tell sessions apart. */
+    backends[1].check.kind = start->checks ? CONF_CHECK_TCP : CONF_CHECK_OFF;
+    backends[1].check_interval_ms = 3600000;
+    backends[1].servers = &(struct conf_server){.text = path, .address = conf_address_of_path(folder)};
+    proxy->conf.backends = backends;
+    proxy->conf.backend_count = 2;
 
-    fault_arm(site, FAULT_MINE, error, first, 1);
+    fault_arm(start->site, FAULT_MINE, start->error, first, 1);
     int failed = log_open(&proxy->conf.log, &proxy->log);
     if (!failed) {
         failed = plane_start(&proxy->conf, proxy->log, NULL, &proxy->plane, &where);
@@ -55,7 +77,7 @@ static bool start_with(enum fault_site site, int error, unsigned first)
         assert_true(plane_free(proxy->plane));
     } else {
         /* An option that could not be set may make the next step fail instead. */
-        assert_true(failed == -error || site == FAULT_SETSOCKOPT);
+        assert_true(failed == -start->error || start->site == FAULT_SETSOCKOPT);
     }
     if (proxy->log)
         log_close(proxy->log);
@@ -66,18 +88,15 @@ static bool start_with(enum fault_site site, int error, unsigned first)
     return met;
 }
 
-struct start_fault {
-    enum fault_site site;
-    int error;
-};
-
 static void a_start_that_fails_leaves_nothing_behind(void **state)
 {
     static const struct start_fault faults[] = {
-        {FAULT_MEMORY, ENOMEM},     {FAULT_SOCKET, EMFILE},       {FAULT_BIND, EADDRINUSE},
-        {FAULT_LISTEN, EADDRINUSE}, {FAULT_EPOLL_CREATE, EMFILE}, {FAULT_SOCKNAME, ENOBUFS},
-        {FAULT_FCNTL, EMFILE},      {FAULT_THREAD, EAGAIN},       {FAULT_SETSOCKOPT, ENOMEM},
-        {FAULT_EPOLL_CTL, ENOSPC},
+        {FAULT_MEMORY, ENOMEM, false},     {FAULT_MEMORY, ENOMEM, true},
+        {FAULT_SOCKET, EMFILE, false},     {FAULT_BIND, EADDRINUSE, false},
+        {FAULT_LISTEN, EADDRINUSE, false}, {FAULT_EPOLL_CREATE, EMFILE, false},
+        {FAULT_SOCKNAME, ENOBUFS, false},  {FAULT_FCNTL, EMFILE, false},
+        {FAULT_THREAD, EAGAIN, false},     {FAULT_SETSOCKOPT, ENOMEM, false},
+        {FAULT_EPOLL_CTL, ENOSPC, false},
     };
     uv_loop_t loop; /* the first one makes a pipe that libuv keeps */
     (void)state;
@@ -85,11 +104,128 @@ static void a_start_that_fails_leaves_nothing_behind(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         unsigned sites = 0;
-        while (start_with(faults[i].site, faults[i].error, sites + 1))
+        while (start_with(&faults[i], sites + 1))
             sites++;
         print_message("site %d: %u calls failed in turn\n", faults[i].site, sites);
         assert_true(sites > 0);
     }
+}
+
+/* ---- health ------------------------------------------------------------------------------------------- */
+
+struct check_fault {
+    enum fault_site site;
+    int error;
+    enum conf_check_kind kind;
+    bool is_servers;
+};
+
+static void answer_check(const struct proxy *proxy)
+{
+    char request[512];
+    int fd = proxy_origin(proxy);
+    wait_for(fd, POLLIN);
+    ssize_t n = recv(fd, request, sizeof request, MSG_DONTWAIT);
+    if (n > 0) {
+        send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0);
+        wait_for(fd, POLLIN); /* its end, whichever */
+    }
+    close(fd);
+}
+
+static void wait_failed(void)
+{
+    for (int waited_ms = 0; fault_failed() == 0; waited_ms++) {
+        assert_true(waited_ms < WAIT_MS);
+        pause_ms(1);
+    }
+    fault_disarm();
+}
+
+static void a_check_that_we_lack_something_for_says_nothing_of_the_server(void **state)
+{
+    static char path[] = "/";
+    static const struct check_fault faults[] = {
+        {FAULT_SOCKET, EMFILE, CONF_CHECK_TCP, false},
+        {FAULT_SOCKET, ENOBUFS, CONF_CHECK_TCP, false},
+        {FAULT_CONNECT, EADDRNOTAVAIL, CONF_CHECK_TCP, false},
+        {FAULT_CONNECT, ECONNREFUSED, CONF_CHECK_TCP, true},
+        {FAULT_EPOLL_CTL, ENOMEM, CONF_CHECK_TCP, false},
+        {FAULT_EPOLL_CTL, ENOSPC, CONF_CHECK_TCP, false},
+        {FAULT_MEMORY, ENOMEM, CONF_CHECK_TCP, false},
+        {FAULT_SEND, ENOBUFS, CONF_CHECK_GET, false},
+        {FAULT_SEND, ECONNRESET, CONF_CHECK_GET, true},
+        {FAULT_RECV, ENOMEM, CONF_CHECK_GET, false},
+        {FAULT_RECV, ECONNRESET, CONF_CHECK_GET, true},
+        {FAULT_RECV, EINTR, CONF_CHECK_HEAD, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        struct proxy *proxy = new_proxy();
+        proxy->backend.check = (struct conf_check){.kind = faults[i].kind, .path = path};
+        proxy->backend.check_interval_ms = 3600000;
+        proxy->backend.rise = proxy->backend.fall = 1;
+        fault_arm(faults[i].site, FAULT_OTHERS, faults[i].error, 1, 1);
+        proxy_start(proxy);
+        if (faults[i].kind != CONF_CHECK_TCP)
+            answer_check(proxy);
+        wait_failed();
+        clear_origin(proxy);
+        proxy_relay_one(proxy); /* by the same worker, so it has come to its finding */
+        const struct health *health = plane_health(proxy->plane, 0)->first;
+        assert_int_equal(health_due_ms(health, 0) == HEALTH_DOWN, faults[i].is_servers);
+        end_proxy(proxy);
+    }
+}
+
+/* One client. Checks connect too, but say nothing. */
+static bool is_served(const struct proxy *proxy)
+{
+    int client = proxy_client(proxy);
+    bool served = false, over = false;
+    (void)send(client, "x", 1, MSG_NOSIGNAL); /* it may have been reset already */
+    while (!over) {
+        struct pollfd polled[] = {{.fd = client, .events = POLLIN}, {.fd = proxy->origin, .events = POLLIN}};
+        assert_true(poll(polled, 2, WAIT_MS) > 0);
+        over = polled[0].revents != 0;
+        if (polled[1].revents == 0)
+            continue;
+        char byte;
+        int origin = proxy_origin(proxy);
+        wait_for(origin, POLLIN);
+        served = recv(origin, &byte, 1, MSG_DONTWAIT) == 1;
+        over = over || served;
+        close(origin);
+    }
+    close(client);
+    return served;
+}
+
+static void a_name_that_was_resolved_without_memory_is_served_after_the_next_time(void **state)
+{
+    static char host[] = "localhost";
+    unsigned met = 0;
+    (void)state;
+    for (unsigned first = 1; first <= 8; first++) {
+        struct proxy *proxy = new_proxy();
+        struct sockaddr_in in;
+        memcpy(&in, &proxy->server.address.address, sizeof in);
+        proxy->server = (struct conf_server){.text = host, .host = host, .port = ntohs(in.sin_port)};
+        proxy->backend.resolve_interval_ms = 20;
+        proxy->backend.check.kind = CONF_CHECK_TCP;
+        proxy->backend.check_interval_ms = 20;
+        proxy->backend.rise = proxy->backend.fall = 1;
+        proxy->backend.set_aside_ms = proxy->backend.set_aside_max_ms = 1;
+        fault_arm(FAULT_MEMORY, FAULT_OTHERS, ENOMEM, first, 1);
+        proxy_start(proxy);
+        time_t until = time(NULL) + WAIT_MS / 1000;
+        while (!is_served(proxy))
+            assert_true(time(NULL) < until);
+        met += fault_disarm();
+        assert_true(is_served(proxy));
+        end_proxy(proxy);
+    }
+    assert_true(met > 4);
 }
 
 /* ---- sessions ----------------------------------------------------------------------------------------- */
@@ -173,14 +309,6 @@ static bool transfer(const struct proxy *proxy)
     if (t.origin >= 0)
         close(t.origin);
     return t.received == UPLOAD;
-}
-
-/* Late connections of sessions that failed. */
-static void clear_origin(const struct proxy *proxy)
-{
-    struct pollfd polled = {.fd = proxy->origin, .events = POLLIN};
-    while (poll(&polled, 1, 0) == 1)
-        close(accept4(proxy->origin, NULL, NULL, SOCK_CLOEXEC));
 }
 
 static void wait_all_ended(const struct proxy *proxy)
@@ -331,6 +459,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_that_fails_leaves_nothing_behind),
+        cmocka_unit_test(a_check_that_we_lack_something_for_says_nothing_of_the_server),
+        cmocka_unit_test(a_name_that_was_resolved_without_memory_is_served_after_the_next_time),
         cmocka_unit_test(one_session_may_end_and_no_other_does),
         cmocka_unit_test(a_shortage_that_lasts_is_outlasted),
         cmocka_unit_test(bytes_that_can_not_be_held_end_their_session),

@@ -74,6 +74,12 @@ static void a_small_file_gets_all_defaults(void **state)
     assert_true(frontend->tcp.user_timeout_ms == DEADLINE_OFF);
     assert_int_equal(conf->backends[0].balance, CONF_BALANCE_ROUNDROBIN);
     assert_int_equal(conf->backends[0].resolve_interval_ms, 30000);
+    assert_int_equal(conf->backends[0].set_aside_ms, 1000);
+    assert_int_equal(conf->backends[0].set_aside_max_ms, 30000);
+    assert_int_equal(conf->backends[0].check.kind, CONF_CHECK_OFF);
+    assert_int_equal(conf->backends[0].check_interval_ms, 2000);
+    assert_int_equal(conf->backends[0].rise, 2);
+    assert_int_equal(conf->backends[0].fall, 3);
     conf_free(conf);
 }
 
@@ -96,6 +102,12 @@ static void every_key_reaches_its_field(void **state)
                                   "    servers: ['db.internal:9000', '[::1]:9001', 'unix:/run/b.sock']\n"
                                   "    balance: source\n"
                                   "    resolve_interval: off\n"
+                                  "    set_aside: off\n"
+                                  "    set_aside_max: 1m\n"
+                                  "    check: http HEAD /health?deep=1\n"
+                                  "    check_interval: 500ms\n"
+                                  "    rise: 1\n"
+                                  "    fall: 5\n"
                                   "    tcp: {nodelay: on, keepalive: 2m, user_timeout: off}\n");
     assert_int_equal(conf->workers, 4);
     assert_int_equal(conf->drain_ms, 60000);
@@ -126,6 +138,13 @@ static void every_key_reaches_its_field(void **state)
     assert_string_equal(backend->servers[2].text, "unix:/run/b.sock");
     assert_int_equal(backend->balance, CONF_BALANCE_SOURCE);
     assert_true(backend->resolve_interval_ms == DEADLINE_OFF);
+    assert_true(backend->set_aside_ms == DEADLINE_OFF);
+    assert_int_equal(backend->set_aside_max_ms, 60000);
+    assert_int_equal(backend->check.kind, CONF_CHECK_HEAD);
+    assert_string_equal(backend->check.path, "/health?deep=1");
+    assert_int_equal(backend->check_interval_ms, 500);
+    assert_int_equal(backend->rise, 1);
+    assert_int_equal(backend->fall, 5);
     assert_int_equal(backend->tcp.keepalive_ms, 120000);
     conf_free(conf);
 }
@@ -187,7 +206,8 @@ static void what_is_printed_loads_as_the_same(void **state)
                   "deadlines: {idle: {after: off, client: rst}, half_close_rate: 3B/s, grace: 1ms}\n"
                   "frontends:\n"
                   "  - {name: a, listen: ['[::]:8', 'unix:/it''s'], backend: b, max_connections: 7,\n"
-                  "     deadlines: {connect: off}, tcp: {keepalive: 1s}}\n" BACKEND);
+                  "     deadlines: {connect: off}, tcp: {keepalive: 1s}}\n"
+                  "backends: [{name: b, servers: 'h:1', check: \"http GET /it's?a=:\", set_aside: off}]\n");
     char *first = NULL;
     char *second = NULL;
     size_t size = 0;
@@ -202,6 +222,7 @@ static void what_is_printed_loads_as_the_same(void **state)
     conf_free(conf);
     assert_string_equal(first, second);
     assert_non_null(strstr(first, "'unix:/it''s'"));
+    assert_non_null(strstr(first, "check: 'http GET /it''s?a=:'\n"));
     free(first);
     free(second);
 }
@@ -216,8 +237,12 @@ struct bad {
 #define A_DURATION "a duration from 1ms to 365d, or off"
 #define LISTENS "addresses such as '127.0.0.1:8080', '[::]:8080', 'unix:/path'"
 #define SERVERS "addresses such as '127.0.0.1:9000', 'name:9000', '[::1]:9000', 'unix:/path'"
+#define CHECKS "off, tcp, 'http GET /path' or 'http HEAD /path'"
 #define NETWORKS "networks such as '10.0.0.0/8', '127.0.0.1', 'fd00::/8', or off"
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
+#define BACKEND_KEYS                                                                                         \
+    "name, servers, balance, resolve_interval, set_aside, set_aside_max, check, check_interval, rise, "      \
+    "fall, tcp"
 #define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
@@ -343,9 +368,8 @@ static const struct bad sides[] = {
      "f:2:2: frontends[0].name: found nothing; allowed: 1 to 63 letters, digits, '_', '-', '.'\n"
      "f:2:2: frontends[0].listen: found nothing; allowed: " LISTENS "\n"
      "f:2:2: frontends[0].backend: found nothing; allowed: the name of one of the backends\n"
-     "f:4:4: backends[0]: found 'x'; allowed: a mapping of name, servers, balance, resolve_interval, tcp\n"
-     "f:5:4: backends[1]: found a list; allowed: a mapping of name, servers, balance, resolve_interval, "
-     "tcp\n"},
+     "f:4:4: backends[0]: found 'x'; allowed: a mapping of " BACKEND_KEYS "\n"
+     "f:5:4: backends[1]: found a list; allowed: a mapping of " BACKEND_KEYS "\n"},
     {"frontends: [{name: f}]\n" BACKEND,
      "f:1:13: frontends[0].listen: found nothing; allowed: " LISTENS "\n"
      "f:1:13: frontends[0].backend: found nothing; allowed: the name of one of "
@@ -387,6 +411,18 @@ static const struct bad sides[] = {
      "f:4:32: backends[0].servers[3]: found a mapping; allowed: " SERVERS "\n"
      "f:5:12: backends[0].balance: found 'random'; allowed: roundrobin, leastconn or source\n"
      "f:6:21: backends[0].resolve_interval: found '1ms'; allowed: a duration from 1s to 365d, or off\n"},
+    {FRONTEND "backends:\n- name: b\n  servers: 'h:1'\n  check: http\n  set_aside_max: off\n  rise: 0\n",
+     "f:5:10: backends[0].check: found 'http'; allowed: " CHECKS "\n"
+     "f:6:18: backends[0].set_aside_max: found 'off'; allowed: a duration from 10ms to 1h "
+     "(this one cannot be off)\n"
+     "f:7:9: backends[0].rise: found '0'; allowed: a number from 1 to 100\n"},
+    {FRONTEND "backends:\n- {name: b, servers: 'h:1', check: http GET health}\n"
+              "- {name: c, servers: 'h:1', check: http HEAD /a b}\n"
+              "- {name: d, servers: 'h:1', check: http POST /}\n",
+     "f:3:36: backends[0].check: found 'http GET health'; allowed: " CHECKS " (a path starts with '/')\n"
+     "f:4:36: backends[1].check: found 'http HEAD /a b'; allowed: " CHECKS
+     " (a path has visible ASCII characters only, and no '#')\n"
+     "f:5:36: backends[2].check: found 'http POST /'; allowed: " CHECKS "\n"},
 };
 
 static const struct bad syntax[] = {
@@ -941,6 +977,8 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
          "{via: "
          "on}}]\n" BACKEND,
          NULL},
+        {FRONTEND "backends: [{name: b, servers: 'h:1', set_aside: 2m}]\n",
+         "warning: backend b: set_aside is cut to set_aside_max, 30s\n"},
     };
     const struct conf_host host = {.conntrack_close_wait_ms = 60000, .descriptors = 1000};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -17,6 +17,7 @@ struct fixture {
     struct conf_backend backend;
     struct conf_server server;
     struct frontend shared;
+    struct health_pool health;
     struct log *log;
     struct worker worker;
     int listener;
@@ -52,6 +53,13 @@ struct frontend *plane_frontend(struct plane *plane, size_t index)
     (void)plane;
     (void)index;
     return &fixture->shared;
+}
+
+struct health_pool *plane_health(struct plane *plane, size_t backend)
+{
+    (void)plane;
+    (void)backend;
+    return &fixture->health;
 }
 
 unsigned plane_worker_count(const struct plane *plane)
@@ -123,6 +131,7 @@ static int start(void **state)
                             .backends = &f->backend,
                             .backend_count = 1};
     f->shared.conf = &f->frontend;
+    health_pool_init(&f->health);
     fixture = f;
     assert_int_equal(log_open(&f->conf.log, &f->log), 0);
     assert_int_equal(worker_init(&f->worker, NULL, 0, &f->listener), 0);
@@ -137,7 +146,8 @@ static int stop(void **state)
 {
     struct fixture *f = *state;
     poller_remove(&f->worker.poller, f->fds[0]);
-    worker_free(&f->worker);
+    assert_true(worker_free(&f->worker));
+    health_pool_free(&f->health);
     log_close(f->log);
     close(f->fds[0]);
     close(f->fds[1]);
