@@ -354,8 +354,8 @@ class Server:
                 return
             connection.settimeout(BOUND_S)
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread.start()  # first: join() takes what is in the list for started
             self._threads.append(thread)
-            thread.start()
 
     def _serve(self, connection):
         with connection:
