@@ -27,6 +27,8 @@ enum conf_over_limit { CONF_OVER_LIMIT_WAIT, CONF_OVER_LIMIT_REFUSE };
 /* How many of them a frontend that refuses them accepts at a time; the others wait. */
 enum { CONF_SURPLUS_MAX = 64 };
 enum conf_balance { CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN, CONF_BALANCE_SOURCE };
+/* Whether requests of other clients may go over a backend leg that has served before. */
+enum conf_reuse { CONF_REUSE_OFF, CONF_REUSE_SAFE, CONF_REUSE_ALWAYS };
 enum conf_log_format { CONF_LOG_LOGFMT, CONF_LOG_JSON };
 /* Each includes those before it. */
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
@@ -113,6 +115,9 @@ struct conf_backend {
     size_t server_count; /* at least 1 */
     enum conf_balance balance;
     uint64_t resolve_interval_ms; /* DEADLINE_OFF: names are resolved once, at the start */
+    enum conf_reuse reuse;        /* mode http only, as are the next two */
+    uint64_t reuse_max;           /* idle legs kept for each address, by all workers together */
+    uint64_t reuse_idle_ms;       /* how long each of them is kept; never DEADLINE_OFF */
     struct conf_tcp tcp;          /* of its backend legs */
     uint64_t
         set_aside_ms; /* after a failure to connect, doubled with each further one; DEADLINE_OFF: never */

@@ -30,6 +30,12 @@ static const char *const balances[] = {
     [CONF_BALANCE_SOURCE] = "source",
     NULL,
 };
+static const char *const reuses[] = {
+    [CONF_REUSE_OFF] = "off",
+    [CONF_REUSE_SAFE] = "safe",
+    [CONF_REUSE_ALWAYS] = "always",
+    NULL,
+};
 static const char *const verifies[] = {
     [VERIFY_OFF] = "off",
     [VERIFY_ON] = "on",
@@ -388,6 +394,34 @@ static const struct option_row side_rows[] = {
      .offset = offsetof(struct conf_backend, fall),
      NOT_A_DEADLINE,
      .help = "Bad checks in a row that take it down"},
+    {.path = "backends[].reuse",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_WORD,
+     .fallback = "off",
+     .words = reuses,
+     .offset = offsetof(struct conf_backend, reuse),
+     NOT_A_DEADLINE,
+     .flag = "reuse",
+     .help =
+         "Mode http: connections are shared by clients; safe: requests that can't be repeated get new ones"},
+    {.path = "backends[].reuse_max",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_COUNT,
+     .fallback = "32",
+     .min = 1,
+     .max = 65536,
+     .offset = offsetof(struct conf_backend, reuse_max),
+     NOT_A_DEADLINE,
+     .help = "Idle connections kept for each address of a server, shared out among the workers"},
+    {.path = "backends[].reuse_idle",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_DURATION,
+     .fallback = "4s",
+     .min = 1,
+     .max = HOUR_MS,
+     .offset = offsetof(struct conf_backend, reuse_idle_ms),
+     NOT_A_DEADLINE,
+     .help = "How long each of them is kept; less than the server keeps idle connections itself"},
     TCP_ROWS("backends[]", SCOPE_BACKEND, struct conf_backend, "backend legs"),
 };
 
@@ -397,7 +431,6 @@ static const char *const later[] = {
     "frontends[].accept_proxy",
     "frontends[].max_connections_per_client",
     "backends[].send_proxy",
-    "backends[].reuse",
 };
 
 /* Building the table. */

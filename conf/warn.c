@@ -162,6 +162,21 @@ static void warn_set_aside(const struct conf_backend *backend, struct findings *
     finding_warning(findings, "backend %s: set_aside is cut to set_aside_max, %s", backend->name, most);
 }
 
+static bool serves_http(const struct conf *conf, size_t backend)
+{
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        if (conf->frontends[i].backend == backend && conf->frontends[i].mode == CONF_MODE_HTTP)
+            return true;
+    return false;
+}
+
+static void warn_reuse(const struct conf *conf, size_t backend, struct findings *findings)
+{
+    if (conf->backends[backend].reuse != CONF_REUSE_OFF && !serves_http(conf, backend))
+        finding_warning(findings, "backend %s: reuse has no effect, for no frontend in mode http uses it",
+                        conf->backends[backend].name);
+}
+
 void conf_warn(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
     for (size_t i = 0; i < conf->frontend_count; i++)
@@ -175,4 +190,6 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
         warn_unused(conf, i, findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_set_aside(&conf->backends[i], findings);
+    for (size_t i = 0; i < conf->backend_count; i++)
+        warn_reuse(conf, i, findings);
 }

@@ -439,8 +439,11 @@ static pair_actions on_attach(struct pair *pair, uint32_t servers_left, uint64_t
 static pair_actions on_left(struct pair *pair, enum leg_end how, uint64_t now_ms)
 {
     assert(follows(pair) && has_backend(pair) && !pair->half[HALF_RESPONSE].held);
-    assert(how == LEG_END_FIN || how == LEG_END_RESET);
-    pair_actions actions = leg_down(pair, LEG_BACKEND, how, PAIR_DO_CLOSE);
+    bool quiet = pair->stage == PAIR_STAGE_BETWEEN || pair->stage == PAIR_STAGE_HEAD;
+    bool pooled = how == LEG_END_POOLED;
+    assert(how == LEG_END_FIN || how == LEG_END_RESET || pooled);
+    assert(!pooled || (quiet && pair->phase == PAIR_OPEN && !pair->half[HALF_REQUEST].held));
+    pair_actions actions = leg_down(pair, LEG_BACKEND, how, pooled ? 0 : PAIR_DO_CLOSE);
     begin_waiting(pair, now_ms);
     return actions;
 }
@@ -765,10 +768,8 @@ const char *pair_stage_name(enum pair_stage stage)
 const char *leg_end_name(enum leg_end leg_end)
 {
     static const char *const names[LEG_END_COUNT] = {
-        [LEG_END_NONE] = "none",
-        [LEG_END_FIN] = "fin",
-        [LEG_END_RST] = "rst",
-        [LEG_END_RESET] = "reset",
+        [LEG_END_NONE] = "none",   [LEG_END_FIN] = "fin",       [LEG_END_RST] = "rst",
+        [LEG_END_RESET] = "reset", [LEG_END_POOLED] = "pooled",
     };
     return names[leg_end];
 }

@@ -30,6 +30,8 @@
  *      +--------------------+-----------------------+--complete--> CLOSING   nothing is outstanding
  *      +--------------------+-----------------------+--refuse, a deadline--> WAITING, stage REFUSED
  *
+ * A leg that left as POOLED is whole, and whoever took it over closes it.
+ *
  * Refused, the session answers the client itself and then reports that it is complete.
  *
  * In CLOSING behind a boundary the backend has `message_grace` for its FIN, the client `grace`. A FIN between
@@ -101,10 +103,11 @@ enum pair_event {
 
 /* How a leg ended. */
 enum leg_end {
-    LEG_END_NONE,  /* never connected, or still up */
-    LEG_END_FIN,   /* closed in order: FIN both ways */
-    LEG_END_RST,   /* we sent RST */
-    LEG_END_RESET, /* the peer reset it, or its kernel gave up on it */
+    LEG_END_NONE,   /* never connected, or still up */
+    LEG_END_FIN,    /* closed in order: FIN both ways */
+    LEG_END_RST,    /* we sent RST */
+    LEG_END_RESET,  /* the peer reset it, or its kernel gave up on it */
+    LEG_END_POOLED, /* still up, but not ours any more: kept for requests of any session */
     LEG_END_COUNT
 };
 
@@ -114,7 +117,7 @@ struct pair_input {
     enum leg leg;          /* RESET, LOST */
     enum reason reason;    /* REFUSED, ABORT, REFUSE, COMPLETE */
     enum pair_stage stage; /* STAGE: any but REFUSED */
-    enum leg_end end;      /* LEFT: FIN or RESET */
+    enum leg_end end;      /* LEFT: FIN or RESET; between messages also POOLED */
     uint32_t servers_left; /* ATTACH */
 };
 
@@ -225,7 +228,7 @@ bool pair_half_closed(const struct pair *pair);
 
 const char *pair_phase_name(enum pair_phase phase);
 const char *pair_stage_name(enum pair_stage stage);
-const char *leg_end_name(enum leg_end end); /* "none", "fin", "rst", "reset" */
+const char *leg_end_name(enum leg_end end); /* "none", "fin", "rst", "reset", "pooled" */
 
 /* Asserts the invariants above. For tests. */
 void pair_check(const struct pair *pair);

@@ -169,6 +169,10 @@ static const struct move moves[] = {
      {.event = PAIR_EVENT_LEFT, .end = LEG_END_RESET},
      false,
      "the backend reset between messages"},
+    {MOVE_EVENT,
+     {.event = PAIR_EVENT_LEFT, .end = LEG_END_POOLED},
+     false,
+     "the backend leg goes to the pool"},
     {MOVE_EVENT, {.event = PAIR_EVENT_CUT}, false, "the backend closed inside a response"},
     {MOVE_EVENT, {.event = PAIR_EVENT_REFUSE, .reason = REASON_BAD_REQUEST}, false, "refused by ourselves"},
     {MOVE_EVENT, {.event = PAIR_EVENT_COMPLETE, .reason = REASON_CLOSED}, false, "complete"},
@@ -266,6 +270,8 @@ static bool message_legal(const struct world *world, const struct pair_input *in
     case PAIR_EVENT_ATTACH:
         return waiting(world) && early;
     case PAIR_EVENT_LEFT:
+        if (input->end == LEG_END_POOLED)
+            return world->pair.phase == PAIR_OPEN && quiet;
         return relaying(world) && (quiet || early) && !world->held[HALF_RESPONSE];
     case PAIR_EVENT_CUT:
         return relaying(world) && stage_of(world) == PAIR_STAGE_ANSWERED;
@@ -522,6 +528,10 @@ static void play_event(struct world *world, const struct settings *settings, con
     sample(world);
     pair_actions actions = pair_step(&world->pair, input, world->now_ms);
     obey(world, actions);
+    if (input->event == PAIR_EVENT_LEFT && input->end == LEG_END_POOLED) {
+        must(actions == 0, "a leg that goes to the pool is left as it is");
+        obey(world, (pair_actions)PAIR_DO_CLOSE << LEG_BACKEND); /* by whoever has it now */
+    }
     check_step(&before, world, settings, move, actions);
 }
 

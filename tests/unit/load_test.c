@@ -242,7 +242,7 @@ struct bad {
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
 #define BACKEND_KEYS                                                                                         \
     "name, servers, balance, resolve_interval, set_aside, set_aside_max, check, check_interval, rise, "      \
-    "fall, tcp"
+    "fall, reuse, reuse_max, reuse_idle, tcp"
 #define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
@@ -345,13 +345,13 @@ static const struct bad keys[] = {
      "f:1:59: reaper.interval: found '1ms'; allowed: a duration from 100ms to 1h\n"},
     {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: udp\n  accept_proxy: off\n"
      "  trusted: 10.0.0.1/8\n  max_connections_per_client: 5\n"
-     "backends:\n- name: b\n  servers: h:1\n  send_proxy: v2\n  reuse: off\n",
+     "backends:\n- name: b\n  servers: h:1\n  send_proxy: v2\n  reuse: on\n",
      "f:5:9: frontends[0].mode: found 'udp'; allowed: tcp or http\n"
      "f:6:3: frontends[0].accept_proxy: " LATER
      "f:7:12: frontends[0].trusted: found '10.0.0.1/8'; allowed: " NETWORKS
      " (there are bits set behind those that count)\n"
      "f:8:3: frontends[0].max_connections_per_client: " LATER "f:12:3: backends[0].send_proxy: " LATER
-     "f:13:3: backends[0].reuse: " LATER},
+     "f:13:10: backends[0].reuse: found 'on'; allowed: off, safe or always\n"},
 };
 
 static const struct bad sides[] = {
@@ -979,6 +979,11 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
          NULL},
         {FRONTEND "backends: [{name: b, servers: 'h:1', set_aside: 2m}]\n",
          "warning: backend b: set_aside is cut to set_aside_max, 30s\n"},
+        {FRONTEND "backends: [{name: b, servers: 'h:1', reuse: safe}]\n",
+         "warning: backend b: reuse has no effect, for no frontend in mode http uses it\n"},
+        {"frontends: [{name: f, listen: '127.0.0.1:1', backend: b, mode: http}]\n"
+         "backends: [{name: b, servers: '127.0.0.1:2', reuse: always}]\n",
+         NULL},
     };
     const struct conf_host host = {.conntrack_close_wait_ms = 60000, .descriptors = 1000};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

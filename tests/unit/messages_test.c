@@ -215,6 +215,36 @@ static void a_backend_that_leaves_between_messages_may_be_replaced(void **state)
     assert_int_equal(bed.pair.phase, PAIR_OPEN);
 }
 
+static void a_leg_for_the_pool_is_left_as_it_is_and_another_may_be_attached(void **state)
+{
+    (void)state;
+    static const struct pair_input pooled = {.event = PAIR_EVENT_LEFT, .end = LEG_END_POOLED};
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    assert_int_equal(step(&bed, pooled), 0);
+    assert_int_equal(bed.pair.phase, PAIR_WAITING);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_POOLED);
+    stage(&bed, PAIR_STAGE_HEAD);
+    stage(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(&bed, PAIR_EVENT_ATTACH), PAIR_DO_CONNECT);
+    assert_int_equal(event(&bed, PAIR_EVENT_CONNECTED), 0);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_NONE);
+}
+
+static void a_session_whose_leg_is_pooled_closes_its_client_only(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    step(&bed, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = LEG_END_POOLED});
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), to(PAIR_DO_FIN, LEG_CLIENT));
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}),
+                     to(PAIR_DO_CLOSE, LEG_CLIENT) | PAIR_DO_END);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_POOLED);
+}
+
 static void a_backend_that_closes_inside_a_response_resets_the_client(void **state)
 {
     (void)state;
@@ -334,6 +364,8 @@ int main(void)
         cmocka_unit_test(silence_between_requests_ends_in_order),
         cmocka_unit_test(no_server_left_is_answered),
         cmocka_unit_test(a_backend_that_leaves_between_messages_may_be_replaced),
+        cmocka_unit_test(a_leg_for_the_pool_is_left_as_it_is_and_another_may_be_attached),
+        cmocka_unit_test(a_session_whose_leg_is_pooled_closes_its_client_only),
         cmocka_unit_test(a_backend_that_closes_inside_a_response_resets_the_client),
         cmocka_unit_test(draining_ends_at_the_next_boundary),
         cmocka_unit_test(a_tunnel_is_a_session_of_bytes),

@@ -1790,7 +1790,7 @@ static void phases_and_ends_have_names(void **state)
     (void)state;
     static const char *const phases[] = {"waiting",   "connecting", "open", "ending",
                                          "resetting", "closing",    "ended"};
-    static const char *const ends[] = {"none", "fin", "rst", "reset"};
+    static const char *const ends[] = {"none", "fin", "rst", "reset", "pooled"};
     for (enum pair_phase phase = 0; phase < PAIR_PHASE_COUNT; phase++)
         assert_string_equal(pair_phase_name(phase), phases[phase]);
     for (enum leg_end end = 0; end < LEG_END_COUNT; end++)
