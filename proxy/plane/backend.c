@@ -14,8 +14,10 @@
 /* More addresses than this of one name are not used. */
 enum { TARGETS_MAX = 256 };
 
-static void target_free(struct target *target)
+static void free_if_unused(struct target *target)
 {
+    if (!target->retired || target->sessions > 0 || target->resting > 0)
+        return;
     health_leave(target->server->backend->health, target->health);
     free(target);
 }
@@ -25,8 +27,8 @@ static void target_drop(struct target *target)
     target->retired = true;
     check_stop(target->check);
     target->check = NULL;
-    if (target->sessions == 0)
-        target_free(target);
+    pool_close(&target->pool);
+    free_if_unused(target);
 }
 
 static struct target *target_new(struct server *server, const struct conf_address *address, const char *text)
@@ -41,6 +43,7 @@ static struct target *target_new(struct server *server, const struct conf_addres
     }
     target->server = server;
     target->address = *address;
+    pool_init(&target->pool, server->backend->worker, server->backend->conf);
     if (text) {
         snprintf(target->text, sizeof target->text, "%s", text);
     } else {
@@ -368,8 +371,21 @@ void backend_release(struct target *target)
 {
     assert(target->sessions > 0);
     target->sessions--;
-    if (target->retired && target->sessions == 0)
-        target_free(target);
+    free_if_unused(target);
+}
+
+void backend_rest(struct target *target)
+{
+    assert(target->sessions > 0);
+    target->sessions--;
+    target->resting++;
+}
+
+void backend_forget(struct target *target)
+{
+    assert(target->resting > 0);
+    target->resting--;
+    free_if_unused(target);
 }
 
 static void say_set_aside(const struct target *target, int error, uint64_t for_ms)

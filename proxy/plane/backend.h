@@ -12,6 +12,7 @@
 
 #include "conf/conf.h"
 #include "proxy/plane/health.h"
+#include "proxy/plane/pool.h"
 #include "proxy/plane/socket.h"
 
 #include <stdbool.h>
@@ -30,7 +31,9 @@ struct target {
     struct check *check;   /* NULL: not checked, or not by this worker */
     uint64_t tried;        /* when last, as a count of the backend's tries */
     uint32_t sessions;     /* of this worker */
+    uint32_t resting;      /* had a leg here last, and have none now: not counted by the balance */
     bool retired;          /* no longer among the backend's; freed with its last session */
+    struct pool pool;      /* legs that no session has; not counted */
     char text[SOCKET_TEXT];
 };
 
@@ -73,6 +76,10 @@ size_t backend_targets(const struct backend *backend);
 struct target *backend_pick(struct backend *backend, const union socket_address *client,
                             const struct target *previous);
 void backend_release(struct target *target);
+
+/* The session has no leg there any more, but still names it, until backend_forget(). */
+void backend_rest(struct target *target);
+void backend_forget(struct target *target);
 
 /* How connecting to the target came out: 0 or a negative errno. */
 void backend_tell(struct target *target, int error);

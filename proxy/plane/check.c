@@ -1,6 +1,7 @@
 #include "proxy/plane/check.h"
 
 #include "conf/value.h"
+#include "proxy/plane/backend.h"
 #include "proxy/plane/http.h"
 #include "proxy/plane/parting.h"
 #include "proxy/plane/worker.h"

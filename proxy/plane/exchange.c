@@ -1,5 +1,6 @@
 #include "proxy/plane/exchange.h"
 
+#include "proxy/plane/backend.h"
 #include "proxy/plane/request.h"
 #include "proxy/plane/response.h"
 #include "proxy/plane/session.h"
@@ -50,6 +51,13 @@ void exchange_forget_head(struct exchange *x)
 
 /* ---- the log ---- */
 
+static const char *const legs[EXCHANGE_LEG_COUNT] = {
+    [EXCHANGE_LEG_NONE] = "none",
+    [EXCHANGE_LEG_NEW] = "new",
+    [EXCHANGE_LEG_KEPT] = "kept",
+    [EXCHANGE_LEG_POOLED] = "pooled",
+};
+
 static void log_request(struct session *s)
 {
     const struct exchange *x = s->exchange;
@@ -68,6 +76,7 @@ static void log_request(struct session *s)
     line_text(&line, "frontend", s->frontend->conf->name);
     line_text(&line, "client", socket_text(&s->client, client));
     line_text(&line, "backend", s->target ? s->target->text : "none");
+    line_text(&line, "leg", legs[x->leg]);
     line_text(&line, "method", method);
     line_text(&line, "path", path);
     if (*request_id)

@@ -28,6 +28,15 @@
 
 struct session;
 
+/* What the present request goes over. */
+enum exchange_leg {
+    EXCHANGE_LEG_NONE,
+    EXCHANGE_LEG_NEW,
+    EXCHANGE_LEG_KEPT,   /* from the session's last request */
+    EXCHANGE_LEG_POOLED, /* it has served any session */
+    EXCHANGE_LEG_COUNT
+};
+
 struct exchange {
     struct http http[HALF_COUNT];
     struct message_asked asked; /* the present request */
@@ -38,6 +47,9 @@ struct exchange {
     bool head_sent;
     bool repeatable;
     bool fresh;        /* the backend leg has not answered a request yet */
+    bool bound;        /* it may be authenticated as this client, and is nobody else's */
+    bool again;        /* the request is sent a second time */
+    uint8_t leg;       /* enum exchange_leg */
     bool keep_client;  /* the client's connection goes on after this exchange */
     bool keep_backend; /* the backend's does */
     uint8_t format;    /* enum answer_format */

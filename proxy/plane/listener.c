@@ -1,6 +1,7 @@
 #include "proxy/plane/listener.h"
 
 #include "proxy/plane/place.h"
+#include "proxy/plane/pool.h"
 #include "proxy/plane/session.h"
 
 #include <errno.h>
@@ -13,6 +14,13 @@ enum { ACCEPTS_PER_TURN = 64 };
 
 /* A listener at its limit stops and goes on with every session that ends; it says so this often at most. */
 enum { SAY_EVERY_MS = 10000 };
+
+/* Idle backend legs are the first to go when descriptors run out. */
+static void give_way(struct listener *listener)
+{
+    if (plane_is_full(listener->worker->plane))
+        pool_give_way(listener->worker, PLANE_SESSION);
+}
 
 static void say_paused(struct listener *listener, const char *why)
 {
@@ -51,17 +59,22 @@ static bool accept_one(struct listener *listener)
     union socket_address client;
     enum place place = place_take(plane, frontend);
     if (place == PLACE_NONE) {
+        give_way(listener);
         pause_accepting(listener, "limit");
         return false;
     }
     int fd = socket_accept(listener->fd, &client);
     if (fd < 0) {
         place_give_back(plane, frontend, place);
-        if (fd != -EAGAIN)
+        if (fd != -EAGAIN) {
+            pool_give_way(listener->worker, PLANE_SESSION);
             pause_accepting(listener, uv_err_name(fd));
+        }
         return false;
     }
     place = place_settle(plane, frontend, place);
+    if (place == PLACE_SURPLUS)
+        give_way(listener);
     listener->paused = false;
     listener->worker->lacks = 0;
     int error = session_open(listener->worker, frontend, place, fd, &client);

@@ -5,10 +5,10 @@
  *
  * Limits are checked before a connection is accepted, so that one that can't be served waits in the
  * kernel's backlog and is not dropped: the places that there are (proxy/plane/place.h), and whatever
- * accept4() reports (EMFILE, ENFILE, ENOBUFS, ENOMEM). A listener that had to stop tries again when a session
- * of its worker ends and every LISTENER_RETRY_MS; in between it costs nothing. When an accepted connection
- * could not be served for want of descriptors or memory, the others wait at least that long: they would fare
- * no better. */
+ * accept4() reports (EMFILE, ENFILE, ENOBUFS, ENOMEM). Where descriptors lack, idle backend legs (pool.h) are
+ * parted with first. A listener that had to stop tries again when a session of its worker ends and every
+ * LISTENER_RETRY_MS; in between it costs nothing. When an accepted connection could not be served for want of
+ * descriptors or memory, the others wait at least that long: they would fare no better. */
 
 #include "proxy/plane/worker.h"
 

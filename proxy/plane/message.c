@@ -90,6 +90,15 @@ bool message_next_element(struct message_text *rest, struct message_text *elemen
     return false;
 }
 
+/* The word that an element begins with: of a challenge or credentials, the scheme (RFC 9110, 11.4). */
+static struct message_text first_word(struct message_text element)
+{
+    size_t size = 0;
+    while (size < element.size && !is_blank(element.at[size]))
+        size++;
+    return (struct message_text){element.at, size};
+}
+
 static bool all(struct message_text text, bool (*is)(unsigned char))
 {
     for (size_t i = 0; i < text.size; i++)
@@ -114,6 +123,38 @@ static size_t count(const struct message *message, enum message_name id)
     for (size_t i = 0; i < message->field_count; i++)
         found += message->fields[i].id == id;
     return found;
+}
+
+/* A list of challenges has its parameters among its elements; one that is called like a scheme costs no more
+ * than a connection that is not shared. */
+static bool has_bound_scheme(struct message_text value)
+{
+    static const char *const schemes[] = {"ntlm", "negotiate", "kerberos"};
+    struct message_text element;
+    while (message_next_element(&value, &element))
+        for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
+            if (message_text_is(first_word(element), schemes[i]))
+                return true;
+    return false;
+}
+
+bool message_binds(const struct message *message)
+{
+    for (size_t i = 0; i < message->field_count; i++)
+        switch (message->fields[i].id) {
+        case MESSAGE_PERSISTENT_AUTH:
+            return true;
+        case MESSAGE_AUTHORIZATION:
+        case MESSAGE_PROXY_AUTHORIZATION:
+        case MESSAGE_WWW_AUTHENTICATE:
+        case MESSAGE_PROXY_AUTHENTICATE:
+            if (has_bound_scheme(message->fields[i].value))
+                return true;
+            break;
+        default:
+            break;
+        }
+    return false;
 }
 
 static bool named(struct message_text name, const char *known, bool *disguised)

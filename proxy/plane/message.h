@@ -17,6 +17,7 @@
 /* Fields that mean something to a proxy. The rest is MESSAGE_OTHER. */
 #define MESSAGE_NAME_MAP(X)                                                                                  \
     X(MESSAGE_ACCEPT, "accept")                                                                              \
+    X(MESSAGE_AUTHORIZATION, "authorization")                                                                \
     X(MESSAGE_CONNECTION, "connection")                                                                      \
     X(MESSAGE_CONTENT_LENGTH, "content-length")                                                              \
     X(MESSAGE_EXPECT, "expect")                                                                              \
@@ -24,11 +25,15 @@
     X(MESSAGE_HOST, "host")                                                                                  \
     X(MESSAGE_HTTP2_SETTINGS, "http2-settings")                                                              \
     X(MESSAGE_KEEP_ALIVE, "keep-alive")                                                                      \
+    X(MESSAGE_PERSISTENT_AUTH, "persistent-auth")                                                            \
+    X(MESSAGE_PROXY_AUTHENTICATE, "proxy-authenticate")                                                      \
+    X(MESSAGE_PROXY_AUTHORIZATION, "proxy-authorization")                                                    \
     X(MESSAGE_PROXY_CONNECTION, "proxy-connection")                                                          \
     X(MESSAGE_TE, "te")                                                                                      \
     X(MESSAGE_TRANSFER_ENCODING, "transfer-encoding")                                                        \
     X(MESSAGE_UPGRADE, "upgrade")                                                                            \
     X(MESSAGE_VIA, "via")                                                                                    \
+    X(MESSAGE_WWW_AUTHENTICATE, "www-authenticate")                                                          \
     X(MESSAGE_X_FORWARDED_FOR, "x-forwarded-for")                                                            \
     X(MESSAGE_X_FORWARDED_PROTO, "x-forwarded-proto")                                                        \
     X(MESSAGE_X_REQUEST_ID, "x-request-id")
@@ -105,6 +110,10 @@ const struct message_field *message_find(const struct message *message, enum mes
 
 /* Whether a Connection field names this one (RFC 9110, 7.6.1). */
 bool message_nominated(const struct message *message, const struct message_field *field);
+
+/* Whether it has to do with an authentication that holds for the whole connection, and not for one request:
+ * NTLM, Negotiate and Kerberos (RFC 4559, 6). Whoever else used that connection would do so in its name. */
+bool message_binds(const struct message *message);
 
 bool message_text_is(struct message_text text, const char *lower_case);
 

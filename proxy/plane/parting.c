@@ -24,6 +24,8 @@ static void end(struct parting *parting, bool abort)
     struct worker *worker = parting->worker;
     close_leg(worker, parting->fd, abort);
     parting->fd = -1;
+    plane_release(worker->plane, PLANE_LEG);
+    worker->places = true;
     worker_clear_alarm(worker, &parting->alarm);
     DL_DELETE(worker->partings, parting);
     LL_PREPEND(worker->parted, parting);
@@ -59,6 +61,18 @@ static void on_alarm(struct alarm *alarm)
     end((struct parting *)((char *)alarm - offsetof(struct parting, alarm)), true);
 }
 
+void parting_adopt(struct parting *parting, uint64_t grace_ms)
+{
+    struct worker *worker = parting->worker;
+    parting->source.ready = on_ready;
+    parting->alarm.ring = on_alarm;
+    DL_APPEND(worker->partings, parting);
+    socket_fin(parting->fd);
+    worker_set_alarm(worker, &parting->alarm, worker_now_ms(worker) + grace_ms);
+    if (poller_move(&worker->poller, parting->fd, EPOLLIN | EPOLLRDHUP, &parting->source))
+        end(parting, true);
+}
+
 void parting_begin(struct worker *worker, int fd, uint64_t grace_ms)
 {
     struct parting *parting = calloc(1, sizeof *parting);
@@ -66,13 +80,8 @@ void parting_begin(struct worker *worker, int fd, uint64_t grace_ms)
         close_leg(worker, fd, true);
         return;
     }
-    parting->source.ready = on_ready;
-    parting->alarm.ring = on_alarm;
     parting->worker = worker;
     parting->fd = fd;
-    DL_APPEND(worker->partings, parting);
-    socket_fin(fd);
-    worker_set_alarm(worker, &parting->alarm, worker_now_ms(worker) + grace_ms);
-    if (poller_move(&worker->poller, fd, EPOLLIN | EPOLLRDHUP, &parting->source))
-        end(parting, true);
+    plane_count(worker->plane, PLANE_LEG);
+    parting_adopt(parting, grace_ms);
 }

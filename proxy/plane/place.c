@@ -2,11 +2,11 @@
 
 #include "proxy/plane/worker.h"
 
-bool place_count(_Atomic uint64_t *count, uint64_t max)
+bool place_count(_Atomic uint64_t *count, uint64_t amount, uint64_t max)
 {
     uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
-    while (before < max)
-        if (atomic_compare_exchange_weak_explicit(count, &before, before + 1, memory_order_relaxed,
+    while (before < max && amount <= max - before)
+        if (atomic_compare_exchange_weak_explicit(count, &before, before + amount, memory_order_relaxed,
                                                   memory_order_relaxed))
             return true;
     return false;
@@ -15,9 +15,9 @@ bool place_count(_Atomic uint64_t *count, uint64_t max)
 static bool take_served(struct plane *plane, struct frontend *frontend)
 {
     uint64_t max = frontend->conf->max_connections;
-    if (!place_count(&frontend->sessions, max > 0 ? max : UINT64_MAX))
+    if (!place_count(&frontend->sessions, 1, max > 0 ? max : UINT64_MAX))
         return false;
-    if (plane_admit(plane))
+    if (plane_admit(plane, PLANE_SESSION))
         return true;
     atomic_fetch_sub_explicit(&frontend->sessions, 1, memory_order_relaxed);
     return false;
@@ -27,7 +27,7 @@ static bool take_served(struct plane *plane, struct frontend *frontend)
  * that, it comes with one to be refused, and settles it when there is somebody to be served. */
 enum place place_take(struct plane *plane, struct frontend *frontend)
 {
-    if (place_count(&frontend->surplus, conf_surplus(frontend->conf)))
+    if (place_count(&frontend->surplus, 1, conf_surplus(frontend->conf)))
         return PLACE_SURPLUS;
     return take_served(plane, frontend) ? PLACE_SERVED : PLACE_NONE;
 }
@@ -47,5 +47,5 @@ void place_give_back(struct plane *plane, struct frontend *frontend, enum place 
         return;
     }
     atomic_fetch_sub_explicit(&frontend->sessions, 1, memory_order_relaxed);
-    plane_release(plane);
+    plane_release(plane, PLANE_SESSION);
 }

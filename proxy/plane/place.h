@@ -26,7 +26,7 @@ enum place place_settle(struct plane *plane, struct frontend *frontend, enum pla
 
 void place_give_back(struct plane *plane, struct frontend *frontend, enum place place);
 
-/* Adds one unless there are `max` already. */
-bool place_count(_Atomic uint64_t *count, uint64_t max);
+/* Adds so many, unless that makes more than `max`. */
+bool place_count(_Atomic uint64_t *count, uint64_t amount, uint64_t max);
 
 #endif

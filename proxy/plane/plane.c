@@ -37,15 +37,14 @@ struct plane {
     unsigned worker_count;
     unsigned started;
     _Atomic unsigned running;
-    _Atomic uint64_t sessions;
-    uint64_t sessions_max;
+    _Atomic uint64_t promised; /* descriptors */
+    uint64_t promised_max;
 };
 
 /* ---- limits ---- */
 
-/* Every session needs two descriptors, one that is only refused needs one. Raises the soft limit to the hard
- * one first. */
-static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t others)
+/* `others`: what is not promised to sessions and legs. Raises the soft limit to the hard one first. */
+static uint64_t descriptors_allowed(unsigned workers, size_t listeners, uint64_t others)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit))
@@ -58,17 +57,28 @@ static uint64_t sessions_allowed(unsigned workers, size_t listeners, uint64_t ot
     if (reserved >
         limit.rlim_cur / 2) /* a tight limit is shared; without descriptors a half is only copied */
         reserved = limit.rlim_cur / 2;
-    return (limit.rlim_cur - reserved) / 2;
+    return limit.rlim_cur - reserved;
 }
 
-bool plane_admit(struct plane *plane)
+bool plane_admit(struct plane *plane, unsigned descriptors)
 {
-    return place_count(&plane->sessions, plane->sessions_max);
+    return place_count(&plane->promised, descriptors, plane->promised_max);
 }
 
-void plane_release(struct plane *plane)
+bool plane_is_full(struct plane *plane)
 {
-    atomic_fetch_sub_explicit(&plane->sessions, 1, memory_order_relaxed);
+    uint64_t promised = atomic_load_explicit(&plane->promised, memory_order_relaxed);
+    return promised + PLANE_SESSION > plane->promised_max;
+}
+
+void plane_count(struct plane *plane, unsigned descriptors)
+{
+    atomic_fetch_add_explicit(&plane->promised, descriptors, memory_order_relaxed);
+}
+
+void plane_release(struct plane *plane, unsigned descriptors)
+{
+    atomic_fetch_sub_explicit(&plane->promised, descriptors, memory_order_relaxed);
 }
 
 /* ---- listening ---- */
@@ -198,8 +208,8 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
     int error = allocate(plane);
     if (!error) {
-        plane->sessions_max = sessions_allowed(plane->worker_count, plane->address_count,
-                                               surplus_allowed(conf) + checks_allowed(conf));
+        plane->promised_max = descriptors_allowed(plane->worker_count, plane->address_count,
+                                                  surplus_allowed(conf) + checks_allowed(conf));
         error = open_all(plane, where);
     }
     if (!error) {

@@ -52,9 +52,20 @@ struct health_pool *plane_health(struct plane *plane, size_t backend);
 struct log *plane_log(struct plane *plane);
 unsigned plane_worker_count(const struct plane *plane);
 
-/* Takes a place for one session among all that descriptors allow; false: there is none. Any thread. */
-bool plane_admit(struct plane *plane);
-void plane_release(struct plane *plane);
+/* Descriptors that are promised to somebody: a session has two, a backend leg beside its session one. */
+enum { PLANE_SESSION = 2, PLANE_LEG = 1 };
+
+/* Promises so many of those that the limits allow; false: there are not so many. Any thread. */
+bool plane_admit(struct plane *plane, unsigned descriptors);
+
+/* Whether there is no place for another session. Any thread. */
+bool plane_is_full(struct plane *plane);
+
+/* For what is open already: nobody is admitted until as many were given back. Any thread. */
+void plane_count(struct plane *plane, unsigned descriptors);
+
+/* Any thread. */
+void plane_release(struct plane *plane, unsigned descriptors);
 
 /* The worker's last word on its own thread. */
 void plane_worker_stopped(struct plane *plane);

@@ -56,7 +56,7 @@ static bool rewrite_request(struct session *s, const struct message *request,
                             const struct head_origin *origin)
 {
     struct exchange *x = s->exchange;
-    bool keep = request->keep_alive && !s->pair.draining;
+    bool keep = (request->keep_alive || attachment_reuses(s)) && !s->pair.draining;
     size_t space = x->http[HALF_REQUEST].head_size + HEAD_ADDED_MAX;
     assert(!x->head);
     x->head = malloc(space);
@@ -70,13 +70,17 @@ static bool rewrite_request(struct session *s, const struct message *request,
     return true;
 }
 
-static void note_request(struct exchange *x, const struct message *request, const struct head_origin *origin)
+static void note_request(struct session *s, const struct message *request, const struct head_origin *origin)
 {
+    struct exchange *x = s->exchange;
     x->asked = (struct message_asked){.head = request->is_head,
                                       .connect = request->is_connect,
                                       .upgrade = request->upgrade,
                                       .minor = request->minor};
     x->format = (uint8_t)answer_format(request);
+    x->bound = (x->bound && exchange_has_backend(s)) || message_binds(request);
+    x->leg = EXCHANGE_LEG_NONE;
+    x->again = false;
     x->repeatable = request->idempotent && request->framing == MESSAGE_NO_BODY && !request->upgrade;
     x->keep_client = request->keep_alive;
     x->line = log_text(request, head_request_id(request, origin));
@@ -95,7 +99,7 @@ static enum turn begin_request(struct session *s)
     if (status)
         return refusal_of_request(s, -status);
     origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
-    note_request(x, &request, &origin);
+    note_request(s, &request, &origin);
     if (s->place == PLACE_SURPLUS)
         return refusal_begin(s, REASON_LIMIT, 0);
     if (!rewrite_request(s, &request, &origin))
@@ -103,16 +107,15 @@ static enum turn begin_request(struct session *s)
     http_release_head(http);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
     x->head_sent = false;
+    if (attachment_choose(s) == TURN_ENDED)
+        return TURN_ENDED;
     bool whole = http->state == HTTP_COMPLETE;
     if (turn_stage(s, whole ? PAIR_STAGE_RESPONSE : PAIR_STAGE_BODY) == TURN_ENDED)
         return TURN_ENDED;
-    /* What can't be sent twice is not sent to a backend that has closed. */
-    if (exchange_has_backend(s) && !x->repeatable) {
-        session_leg(s, LEG_BACKEND)->readable = true;
-        if (attachment_watch(s) == TURN_ENDED)
-            return TURN_ENDED;
-    }
-    return exchange_has_backend(s) ? TURN_AGAIN : attachment_begin(s);
+    if (!exchange_has_backend(s))
+        return attachment_begin(s);
+    x->leg = EXCHANGE_LEG_KEPT;
+    return TURN_AGAIN;
 }
 
 static enum turn take_head(struct session *s, const char *bytes, size_t size, size_t *used)
@@ -147,6 +150,9 @@ static enum turn read_request_head(struct session *s)
             return TURN_AGAIN; /* all of it was used */
     } else {
         enum relay_event event = relay_read(session_leg(s, LEG_CLIENT), scratch, RELAY_SCRATCH, &size);
+        /* Until the client has asked, others may. */
+        if (event == RELAY_BLOCKED && attachment_may_be_shared(s))
+            return attachment_share(s);
         if (event != RELAY_MORE)
             return turn_relay(s, HALF_REQUEST, event);
         turn = take_head(s, scratch, size, &used);

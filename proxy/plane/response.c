@@ -92,7 +92,8 @@ static enum turn begin_response(struct session *s, char *bytes, size_t size, siz
     if (response.status < 200 && !tunnel)
         return pass_interim(s, &response);
     x->status = response.status;
-    x->keep_backend = response.keep_alive;
+    x->keep_backend = response.keep_alive && exchange_request_is_whole(s);
+    x->bound = x->bound || message_binds(&response);
     x->keep_client = goes_on(s, &response);
     if (turn_stage(s, PAIR_STAGE_ANSWERED) == TURN_ENDED)
         return TURN_ENDED;
@@ -159,7 +160,8 @@ static enum turn response_went(struct session *s)
     struct exchange *x = s->exchange;
     exchange_report(s);
     x->status = 0;
-    if (!x->keep_client || s->pair.draining || s->pair.phase == PAIR_ENDING)
+    bool last = !x->keep_client || s->pair.draining || s->pair.phase == PAIR_ENDING;
+    if (last && !attachment_may_be_shared(s))
         return turn_complete(s);
     x->fresh = false;
     http_begin(&x->http[HALF_REQUEST], HTTP_REQUEST);
@@ -167,7 +169,11 @@ static enum turn response_went(struct session *s)
     for (enum half half = 0; half < HALF_COUNT; half++)
         relay_free(&s->relays[half], &s->worker->tools);
     enum turn turn = turn_stage(s, PAIR_STAGE_BETWEEN);
-    return turn == TURN_ENDED || x->keep_backend ? turn : attachment_part(s);
+    if (turn != TURN_ENDED && !x->keep_backend)
+        turn = attachment_part(s);
+    if (turn != TURN_ENDED && last)
+        turn = attachment_share(s);
+    return turn != TURN_ENDED && last ? turn_complete(s) : turn;
 }
 
 static enum turn pass_response(struct session *s, uint64_t *budget)

@@ -2,6 +2,7 @@
 
 #include "proxy/plane/attachment.h"
 #include "proxy/plane/backend.h"
+#include "proxy/plane/pool.h"
 #include "proxy/plane/refusal.h"
 
 #include <assert.h>
@@ -24,7 +25,7 @@ enum { LOOKS = 5, LOOK_MS = 4 };
 enum { CLIENT_LOOKS = 5 };
 #define CLIENT_LOOK_MS UINT64_C(50)
 
-static void connect_next(struct session *session);
+static bool connect_next(struct session *session, struct pair_input *outcome);
 
 /* ---- the log line ---- */
 
@@ -84,13 +85,28 @@ struct relay_leg *session_leg(struct session *s, enum leg leg)
     return &s->legs[leg].relay;
 }
 
+void session_rest(struct session *s)
+{
+    if (s->target && !s->rests)
+        backend_rest(s->target);
+    s->rests = true;
+}
+
+void session_leave_target(struct session *s)
+{
+    if (s->target && s->rests)
+        backend_forget(s->target);
+    else if (s->target)
+        backend_release(s->target);
+    s->target = NULL;
+    s->rests = false;
+}
+
 static void done(struct session *s)
 {
     log_end(s);
     count_end(s);
-    if (s->target)
-        backend_release(s->target);
-    s->target = NULL;
+    session_leave_target(s);
     worker_clear_alarm(s->worker, &s->alarm);
     worker_session_done(s->worker, s);
 }
@@ -172,10 +188,19 @@ static void perform(struct session *s, pair_actions actions)
         attachment_leave(s);
     if (actions & PAIR_DO_END)
         finish(s);
-    else if (actions & PAIR_DO_CONNECT)
-        connect_next(s);
     else if (actions & PAIR_DO_ANSWER)
         refusal_answer(s);
+}
+
+/* Attempts to connect that fail at once follow each other here, however many servers there are. */
+static void obey(struct session *s, pair_actions actions)
+{
+    struct pair_input outcome;
+    perform(s, actions);
+    while ((actions & PAIR_DO_CONNECT) && connect_next(s, &outcome)) {
+        actions = pair_step(&s->pair, &outcome, worker_now_ms(s->worker));
+        perform(s, actions);
+    }
 }
 
 /* When the last acknowledgement came matters only where there is a new one since the last sample, and then
@@ -247,7 +272,7 @@ bool session_step(struct session *s, struct pair_input input)
     pair_actions actions = pair_step(&s->pair, &input, now_ms);
     if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
         backend_tell(s->target, -ETIMEDOUT);
-    perform(s, actions);
+    obey(s, actions);
     if (has_ended(s))
         return false;
     if (probing && !pair_probing(&s->pair))
@@ -304,7 +329,8 @@ static void say_refused(struct session *s, int error)
     log_line(log, line_end(&line));
 }
 
-static void refused(struct session *s, int error)
+/* What a failed attempt means for the session. */
+static struct pair_input refused(struct session *s, int error)
 {
     enum reason reason = reason_of_connect(error);
     say_refused(s, error);
@@ -314,10 +340,12 @@ static void refused(struct session *s, int error)
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
     if (ours)
         s->worker->lacks = error;
+    if (reason == REASON_NO_DESCRIPTORS)
+        pool_give_way(s->worker, PLANE_SESSION);
     enum pair_event event = PAIR_EVENT_REFUSED;
     if (ours)
         event = s->exchange ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
-    (void)session_step(s, (struct pair_input){.event = event, .reason = reason});
+    return (struct pair_input){.event = event, .reason = reason};
 }
 
 static int connect_to(struct session *s, const struct target *target, const struct conf_tcp *tcp)
@@ -335,7 +363,19 @@ static int connect_to(struct session *s, const struct target *target, const stru
     return 0;
 }
 
-static void connect_next(struct session *s)
+/* A leg of the target's pool becomes the session's. False: there is none. */
+static bool take_pooled(struct session *s)
+{
+    int fd = s->exchange ? attachment_take(s, LEG_EVENTS) : -1;
+    if (fd < 0)
+        return false;
+    *session_leg(s, LEG_BACKEND) = (struct relay_leg){
+        .fd = fd, .writable = true, .unsure = s->target->address.address.ss_family == AF_UNIX};
+    return true;
+}
+
+/* Turns to the next server. True when the attempt was decided at once: *outcome says how. */
+static bool connect_next(struct session *s, struct pair_input *outcome)
 {
     struct backend *backend = &s->worker->backends[s->frontend->conf->backend];
     struct target *previous = s->target;
@@ -343,9 +383,14 @@ static void connect_next(struct session *s)
     s->target = backend_pick(backend, &s->client, previous);
     if (previous)
         backend_release(previous);
+    if (s->target && take_pooled(s)) {
+        *outcome = (struct pair_input){.event = PAIR_EVENT_CONNECTED};
+        return true;
+    }
     int error = s->target ? connect_to(s, s->target, tcp_of(s, LEG_BACKEND)) : -EHOSTUNREACH;
     if (error)
-        refused(s, error);
+        *outcome = refused(s, error);
+    return error != 0;
 }
 
 /* The attempt was decided, or the client went away meanwhile. True when relaying can begin. */
@@ -358,7 +403,7 @@ static bool connected(struct session *s)
         return false;
     }
     if (backend->broken) {
-        refused(s, backend->error);
+        (void)session_step(s, refused(s, backend->error));
         return false;
     }
     if (!backend->writable)
@@ -541,7 +586,7 @@ static void begin(struct session *s)
     worker_session_opened(worker, s);
     worker_set_alarm(worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
     if (!s->exchange)
-        connect_next(s);
+        obey(s, PAIR_DO_CONNECT);
 }
 
 /* With the messages' part in the same piece of memory, if it has one. */

@@ -46,7 +46,11 @@ static enum turn client_ended(struct session *s)
     struct exchange *x = s->exchange;
     if (s->pair.stage != PAIR_STAGE_BETWEEN && s->pair.stage != PAIR_STAGE_HEAD)
         return turn_abort(s, REASON_REQUEST_CUT);
-    return http_untouched(&x->http[HALF_REQUEST]) ? turn_complete(s) : refusal_of_request(s, 408);
+    if (!http_untouched(&x->http[HALF_REQUEST]))
+        return refusal_of_request(s, 408);
+    if (attachment_may_be_shared(s) && attachment_share(s) == TURN_ENDED)
+        return TURN_ENDED;
+    return turn_complete(s);
 }
 
 enum turn turn_relay(struct session *s, enum half half, enum relay_event event)

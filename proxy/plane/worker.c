@@ -1,8 +1,10 @@
 #include "proxy/plane/worker.h"
 
+#include "proxy/plane/backend.h"
 #include "proxy/plane/listener.h"
 #include "proxy/plane/parting.h"
 #include "proxy/plane/place.h"
+#include "proxy/plane/pool.h"
 #include "proxy/plane/session.h"
 
 #include <assert.h>
@@ -201,6 +203,7 @@ static bool is_resolving(const struct worker *worker)
 static void enter_mode(struct worker *worker, enum worker_mode mode)
 {
     worker->entered = mode;
+    pool_empty_all(worker);
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i], mode == WORKER_DRAINING);
     for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)

@@ -8,7 +8,7 @@
  * A turn: libuv wakes up for the poller, the timer, put-off work or a change of mode; sessions run; then
  * settle() frees those that ended, flushes the log and sets the timer to the wheel's next time. */
 
-#include "proxy/plane/backend.h"
+#include "conf/conf.h"
 #include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/poller.h"
@@ -21,8 +21,10 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+struct backend;
 struct session;
 struct parting;
+struct pool;
 struct listener;
 
 /* What the workers share of a frontend. */
@@ -67,9 +69,10 @@ struct worker {
     uint64_t aborting_ms;     /* since then */
     struct session *sessions; /* all that are not done */
     struct session *done;     /* to be freed by settle() */
-    bool places;              /* a session has ended in this turn */
+    bool places;              /* descriptors were given back in this turn */
     struct parting *partings; /* backend legs that left their sessions */
     struct parting *parted;   /* to be freed by settle() */
+    struct pool *pools;       /* those that keep backend legs */
     struct listener *listeners;
     size_t listener_count;
     struct backend *backends; /* as many as the configuration has, in its order */

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import MODES, Leak, Proxy, close_wait, connect, main, receive_exactly, wait_for
+from harness import MODES, Leak, Proxy, close_wait, connect, main, receive_exactly, sockets, wait_for
 
 REQUESTS = 1000
 CLIENTS = 50
@@ -38,12 +38,12 @@ def receive_answer(client):
     receive_exactly(client, length - len(body))
 
 
-def ask_many(address, answered):
-    """REQUESTS of them by CLIENTS threads; their errors come back."""
+def ask_many(address, answered, count):
+    """So many of them by CLIENTS threads; their errors come back."""
     errors = []
 
     def client():
-        for _ in range(REQUESTS // CLIENTS):
+        for _ in range(count // CLIENTS):
             try:
                 ask(address, answered)
             except (OSError, AssertionError) as error:
@@ -63,32 +63,50 @@ frontends:
 - {{name: leaky, listen: '127.0.0.1:0', mode: http, backend: leaky}}
 - {{name: healthy, listen: '127.0.0.1:0', mode: http, backend: healthy}}
 backends:
-- {{name: leaky, servers: '{leaky}'}}
-- {{name: healthy, servers: '{healthy}'}}
+- {{name: leaky, servers: '{leaky}', {reuse}}}
+- {{name: healthy, servers: '{healthy}', {reuse}}}
 """
 
 
 class HttpLeak(unittest.TestCase):
-    def run_mode(self, mode):
+    @staticmethod
+    def left(port, _mode):
+        """What the backend must not have when the test is over."""
+        return close_wait(port)
+
+    def run_mode(self, mode, reuse="reuse: off", count=REQUESTS, ends=("fin",)):
         with Leak(mode, "--http") as leak, Leak("healthy", "--http") as healthy, \
-                Proxy.from_file(FILE.format(leaky=leak.address, healthy=healthy.address)) as proxy:
+                Proxy.from_file(FILE.format(leaky=leak.address, healthy=healthy.address, reuse=reuse)) as proxy:
             wait_for(lambda: len(proxy.listening) == 2, "both listeners")
             addresses = dict(proxy.listening)
-            beside = threading.Thread(target=ask_many, args=(addresses["healthy"], True))
+            beside = threading.Thread(target=ask_many, args=(addresses["healthy"], True, count))
             beside.start()
-            errors = ask_many(addresses["leaky"], mode not in SILENT)
+            errors = ask_many(addresses["leaky"], mode not in SILENT, count)
             closed_s = time.monotonic()
             self.assertEqual(errors, [])
-            wait_for(lambda: not close_wait(leak.port), lambda: f"{len(close_wait(leak.port))} in CLOSE_WAIT")
+            wait_for(lambda: not self.left(leak.port, mode), lambda: f"{len(close_wait(leak.port))} in CLOSE_WAIT")
             took_s = time.monotonic() - closed_s
             beside.join()
             with contextlib.suppress(AssertionError):
-                wait_for(lambda: sum(s["frontend"] == "healthy" for s in proxy.sessions) >= REQUESTS, "the sessions")
-            ends = [s["backend_close"] for s in proxy.sessions if s["frontend"] == "healthy"]
-            self.assertEqual(ends, ["fin"] * REQUESTS)
+                wait_for(lambda: sum(s["frontend"] == "healthy" for s in proxy.sessions) >= count, "the sessions")
+            seen = [s["backend_close"] for s in proxy.sessions if s["frontend"] == "healthy"]
+            self.assertEqual((len(seen), set(seen)), (count, set(ends)))
             print(f"{mode}: no CLOSE_WAIT {took_s * 1000:.0f} ms after the clients closed")
             # Before its own answer can be given the machine has to run; 500 ms are promised for one that is not slow.
             self.assertLess(took_s, 5)
+
+
+class Reused(HttpLeak):
+    """The same with connections that are shared and end when they have been idle."""
+
+    def run_mode(self, mode):  # pylint: disable=arguments-differ
+        super().run_mode(mode, "reuse: safe, reuse_idle: 200ms", 300, ["pooled"])
+
+    @staticmethod
+    def left(port, mode):
+        # Silent ones are still waited for by sessions, as their clients have asked for.
+        idle = [] if mode in SILENT else sockets("state established", f"sport = :{port}")
+        return idle + close_wait(port)
 
 
 for _mode in MODES:

@@ -221,6 +221,31 @@ void worker_session_done(struct worker *worker, struct session *session)
     host.over++;
 }
 
+bool plane_admit(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    host.promised += descriptors;
+    return true;
+}
+
+void plane_count(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    host.promised += descriptors;
+}
+
+void plane_release(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    host.promised -= descriptors;
+}
+
+unsigned plane_worker_count(const struct plane *plane)
+{
+    (void)plane;
+    return 1;
+}
+
 size_t backend_targets(const struct backend *backend)
 {
     (void)backend;
@@ -239,6 +264,16 @@ struct target *backend_pick(struct backend *backend, const union socket_address 
 }
 
 void backend_release(struct target *target)
+{
+    (void)target;
+}
+
+void backend_rest(struct target *target)
+{
+    (void)target;
+}
+
+void backend_forget(struct target *target)
 {
     (void)target;
 }
@@ -496,6 +531,7 @@ static void run_batch(uint64_t seed, size_t size)
         if (host.verbose)
             wheel_check(&host.worker.wheel);
     }
+    must(simulation->hosted(0), host.promised == 0, "no place outlives its descriptor");
     pipe_pool_free(&host.worker.tools.pipes);
     network_end();
 }

@@ -8,6 +8,7 @@
  * who takes part in a session and what has to hold (struct simulation); it embeds struct hosted in what it
  * knows of one. One thread. */
 
+#include "proxy/plane/backend.h"
 #include "proxy/plane/session.h"
 #include "tests/simulation/network.h"
 
@@ -62,6 +63,7 @@ struct host {
     uint64_t stopped_ms; /* so far */
     size_t opening;      /* whose session is being opened */
     size_t connecting;   /* which one looks for a server */
+    unsigned promised;   /* descriptors of legs that left their sessions */
     bool verbose;
     uint64_t sessions, steps, bytes, ended[REASON_COUNT]; /* of all batches */
 };

@@ -201,6 +201,24 @@ static void the_least_used_gets_the_next_and_equals_take_turns(void **state)
     finish(&f);
 }
 
+static void a_session_without_a_leg_is_not_counted(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare(&f, 2, CONF_BALANCE_LEASTCONN);
+    begin(&f);
+    struct target *one = pick(&f), *two = pick(&f);
+    backend_rest(one);
+    for (int i = 0; i < 2; i++) { /* busy is only the other */
+        struct target *next = pick(&f);
+        assert_ptr_equal(next, one);
+        backend_release(next);
+    }
+    backend_forget(one);
+    backend_release(two);
+    finish(&f);
+}
+
 static void a_client_stays_with_its_server(void **state)
 {
     struct fixture f;
@@ -317,7 +335,7 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
     struct target *one = pick(&f), *two = pick(&f);
     wait_asked(&f, 2);
     resolve(0, address_info("10.1.0.2", address_info("10.1.0.3", NULL)));
-    assert_true(one->retired);
+    assert_true(one->retired && one->pool.closed);
     assert_false(two->retired);
     assert_int_equal(two->sessions, 1); /* kept its count */
     assert_int_equal(backend_targets(&f.backend), 2);
@@ -327,7 +345,8 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
     struct target *next = backend_pick(&f.backend, &from, one);
     assert_ptr_equal(next, two);
     backend_release(next);
-    backend_release(one); /* frees it */
+    backend_rest(one);
+    backend_forget(one); /* frees it */
 
     /* An error keeps what there is; while one is asked for, no second question. */
     wait_asked(&f, 3);
@@ -634,6 +653,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_robin_goes_round),
         cmocka_unit_test(the_least_used_gets_the_next_and_equals_take_turns),
+        cmocka_unit_test(a_session_without_a_leg_is_not_counted),
         cmocka_unit_test(a_client_stays_with_its_server),
         cmocka_unit_test(any_family_of_client_has_a_server),
         cmocka_unit_test(after_a_failure_the_one_behind_is_next),

@@ -455,6 +455,92 @@ static void a_reset_whose_error_got_lost_is_still_a_reset(void **state)
     end_proxy(proxy);
 }
 
+/* ---- legs that are kept ------------------------------------------------------------------------------- */
+
+enum { ORIGINS = 8 };
+
+static const char asked[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+static const char answered[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+static void prepare_reuse(struct proxy *proxy)
+{
+    proxy->frontend.mode = CONF_MODE_HTTP;
+    proxy->frontend.http = (struct conf_http){.max_head = 4096, .max_request_line = 1024, .max_fields = 10};
+    proxy->backend.reuse = CONF_REUSE_SAFE;
+    proxy->backend.reuse_max = 4;
+    proxy->backend.reuse_idle_ms = 5;
+}
+
+static void answer_one(struct pollfd *origin)
+{
+    ssize_t n = recv(origin->fd, scratch, sizeof scratch, MSG_DONTWAIT);
+    if (n > 0)
+        (void)send(origin->fd, answered, sizeof answered - 1, MSG_NOSIGNAL);
+    if (!is_over(n))
+        return;
+    close(origin->fd);
+    origin->fd = -1;
+}
+
+/* A request of a client of its own, with the backend that answers it. Whether it was answered. */
+static bool ask_once(const struct proxy *proxy, struct pollfd origins[ORIGINS])
+{
+    int client = proxy_client(proxy);
+    ssize_t n = -1;
+    (void)send(client, asked, sizeof asked - 1, MSG_NOSIGNAL);
+    while (n < 0) {
+        struct pollfd polled[2 + ORIGINS] = {{.fd = client, .events = POLLIN},
+                                             {.fd = proxy->origin, .events = POLLIN}};
+        memcpy(polled + 2, origins, ORIGINS * sizeof *origins);
+        assert_true(poll(polled, 2 + ORIGINS, WAIT_MS) > 0);
+        for (int i = 0; i < ORIGINS; i++)
+            if (polled[2 + i].revents)
+                answer_one(&origins[i]);
+        for (int i = 0; i < ORIGINS && polled[1].revents; i++)
+            if (origins[i].fd < 0) {
+                origins[i].fd = accept4(proxy->origin, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                break;
+            }
+        if (polled[0].revents)
+            n = recv(client, scratch, sizeof scratch, MSG_DONTWAIT);
+        if (polled[0].revents && n < 0 && is_over(n))
+            n = 0;
+    }
+    close(client);
+    return n > 12 && memcmp(scratch, "HTTP/1.1 200", 12) == 0;
+}
+
+/* Two requests, the second perhaps over the leg of the first, and its end; each call fails in turn. */
+static void a_leg_that_can_not_be_kept_costs_at_most_one_request(void **state)
+{
+    static const struct session_fault faults[] = {
+        {FAULT_MEMORY, ENOMEM, false}, {FAULT_EPOLL_CTL, ENOMEM, false}, {FAULT_RECV, ENOMEM, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        struct proxy *proxy = new_proxy();
+        struct pollfd origins[ORIGINS];
+        unsigned met = 0;
+        for (int o = 0; o < ORIGINS; o++)
+            origins[o] = (struct pollfd){.fd = -1, .events = POLLIN};
+        prepare_reuse(proxy);
+        proxy_start(proxy);
+        for (unsigned first = 1; first <= 30; first++) {
+            fault_arm(faults[i].site, FAULT_OTHERS, faults[i].error, first, 1);
+            int served = ask_once(proxy, origins) + ask_once(proxy, origins);
+            wait_all_ended(proxy);
+            unsigned failed = fault_disarm();
+            met += failed;
+            assert_true(served + (int)failed >= 2);
+            assert_true(ask_once(proxy, origins));
+        }
+        assert_true(met > 5);
+        end_proxy(proxy);
+        for (int o = 0; o < ORIGINS; o++)
+            if (origins[o].fd >= 0)
+                close(origins[o].fd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_shortage_that_lasts_is_outlasted),
         cmocka_unit_test(bytes_that_can_not_be_held_end_their_session),
         cmocka_unit_test(a_reset_whose_error_got_lost_is_still_a_reset),
+        cmocka_unit_test(a_leg_that_can_not_be_kept_costs_at_most_one_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -286,6 +286,40 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
     }
 }
 
+static void an_authentication_of_a_connection_is_told_from_one_of_a_request(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field;
+        bool binds;
+    } rows[] = {
+        {"Authorization: NTLM TlRMTVNTUAAB", true},
+        {"Authorization: Negotiate YII=", true},
+        {"authorization:nEGOTIATE", true},
+        {"Authorization: Kerberos\tx", true},
+        {"Proxy-Authorization: NTLM x", true},
+        {"WWW-Authenticate: Basic realm=\"a\", NTLM, Negotiate", true},
+        {"Proxy-Authenticate: NTLM", true},
+        {"Persistent-Auth: true", true},
+        {"Authorization: Basic TlRMTQ==", false},
+        {"Authorization: Bearer ntlm", false},
+        {"Authorization: NTLMX x", false},
+        {"WWW-Authenticate: Digest realm=\"NTLM\"", false},
+        {"X-Authorization: NTLM x", false},
+        {"Accept: ntlm", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct http http = {0};
+        struct message message;
+        char text[128];
+        snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", rows[i].field);
+        assert_int_equal(parse(&http, &message, text), 0);
+        if (message_binds(&message) != rows[i].binds)
+            fail_msg("%s", rows[i].field);
+        http_release_head(&http);
+    }
+}
+
 static void an_empty_line_before_a_response_is_refused(void **state)
 {
     (void)state;
@@ -324,6 +358,7 @@ int main(void)
         cmocka_unit_test(an_endless_chunk_line_or_trailer_is_refused),
         cmocka_unit_test(a_connection_goes_on_as_its_version_and_fields_say),
         cmocka_unit_test(a_response_ends_where_its_request_and_status_say),
+        cmocka_unit_test(an_authentication_of_a_connection_is_told_from_one_of_a_request),
         cmocka_unit_test(an_empty_line_before_a_response_is_refused),
         cmocka_unit_test(bytes_relayed_unseen_are_counted),
     };

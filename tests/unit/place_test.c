@@ -6,20 +6,22 @@
 /* What the plane allows, in its place. */
 static uint64_t places_left;
 
-bool __wrap_plane_admit(struct plane *plane);
-bool __wrap_plane_admit(struct plane *plane)
+bool __wrap_plane_admit(struct plane *plane, unsigned descriptors);
+bool __wrap_plane_admit(struct plane *plane, unsigned descriptors)
 {
     (void)plane;
+    assert_int_equal(descriptors, PLANE_SESSION);
     if (places_left == 0)
         return false;
     places_left--;
     return true;
 }
 
-void __wrap_plane_release(struct plane *plane);
-void __wrap_plane_release(struct plane *plane)
+void __wrap_plane_release(struct plane *plane, unsigned descriptors);
+void __wrap_plane_release(struct plane *plane, unsigned descriptors)
 {
     (void)plane;
+    assert_int_equal(descriptors, PLANE_SESSION);
     places_left++;
 }
 

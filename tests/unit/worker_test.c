@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "proxy/plane/health.h"
 #include "proxy/plane/worker.h"
 #include "tests/unit/sockets.h"
 
@@ -68,15 +69,29 @@ unsigned plane_worker_count(const struct plane *plane)
     return 1;
 }
 
-bool plane_admit(struct plane *plane)
+bool plane_admit(struct plane *plane, unsigned descriptors)
 {
     (void)plane;
+    (void)descriptors;
     return false;
 }
 
-void plane_release(struct plane *plane)
+bool plane_is_full(struct plane *plane)
 {
     (void)plane;
+    return true;
+}
+
+void plane_count(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    (void)descriptors;
+}
+
+void plane_release(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    (void)descriptors;
 }
 
 void plane_worker_stopped(struct plane *plane)

@@ -1,0 +1,170 @@
+#include "proxy/plane/pool.h"
+
+#include "proxy/plane/parting.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <utlist.h>
+
+struct pooled {
+    struct parting leg; /* first: what it becomes when nobody takes it */
+    struct pool *pool;
+    uint64_t since_ms;
+    uint64_t grace_ms;
+};
+
+static struct pooled *pooled_of(struct parting *leg)
+{
+    return (struct pooled *)leg;
+}
+
+static struct parting *oldest(const struct pool *pool)
+{
+    return pool->legs->prev;
+}
+
+static uint64_t expires_ms(const struct pool *pool)
+{
+    return deadline_add(pooled_of(oldest(pool))->since_ms, pool->conf->reuse_idle_ms);
+}
+
+/* Takes it out of the pool. */
+static void leave(struct parting *leg)
+{
+    struct pool *pool = pooled_of(leg)->pool;
+    DL_DELETE(pool->legs, leg);
+    if (--pool->count == 0)
+        DL_DELETE(pool->worker->pools, pool); /* its alarm rings for nothing, if no leg comes until then */
+}
+
+static void part(struct parting *leg)
+{
+    leave(leg);
+    parting_adopt(leg, pooled_of(leg)->grace_ms);
+}
+
+static void empty(struct pool *pool)
+{
+    while (pool->count > 0)
+        part(oldest(pool));
+}
+
+static bool is_silent(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static void on_ready(struct poller_source *source, uint32_t events)
+{
+    struct parting *leg = (struct parting *)((char *)source - offsetof(struct parting, source));
+    (void)events;
+    if (leg->fd >= 0 && !is_silent(leg->fd))
+        part(leg);
+}
+
+static void on_alarm(struct alarm *alarm)
+{
+    struct pool *pool = (struct pool *)((char *)alarm - offsetof(struct pool, alarm));
+    while (pool->count > 0 && expires_ms(pool) <= worker_now_ms(pool->worker))
+        part(oldest(pool));
+    if (pool->count > 0)
+        worker_set_alarm(pool->worker, &pool->alarm, expires_ms(pool));
+}
+
+/* Its share of what all workers may keep. */
+static uint64_t share(const struct pool *pool)
+{
+    unsigned workers = plane_worker_count(pool->worker->plane);
+    return (pool->conf->reuse_max + workers - 1) / workers;
+}
+
+void pool_init(struct pool *pool, struct worker *worker, const struct conf_backend *conf)
+{
+    *pool = (struct pool){.worker = worker, .conf = conf, .alarm.ring = on_alarm};
+}
+
+/* NULL: out of memory or places, or the poller is. */
+static struct parting *keep(struct pool *pool, int fd, uint64_t grace_ms)
+{
+    struct worker *worker = pool->worker;
+    if (!plane_admit(worker->plane, PLANE_LEG))
+        return NULL;
+    struct pooled *pooled = calloc(1, sizeof *pooled);
+    if (pooled) {
+        *pooled = (struct pooled){.leg = {.source.ready = on_ready, .worker = worker, .fd = fd},
+                                  .pool = pool,
+                                  .since_ms = worker_now_ms(worker),
+                                  .grace_ms = grace_ms};
+        if (poller_move(&worker->poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
+            return &pooled->leg;
+    }
+    free(pooled);
+    plane_release(worker->plane, PLANE_LEG);
+    return NULL;
+}
+
+void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
+{
+    struct worker *worker = pool->worker;
+    bool keeps = !pool->closed && worker->entered == WORKER_RUNNING;
+    struct parting *leg = keeps ? keep(pool, fd, grace_ms) : NULL;
+    if (!leg) {
+        parting_begin(worker, fd, grace_ms);
+        return;
+    }
+    DL_PREPEND(pool->legs, leg);
+    if (pool->count++ == 0) {
+        DL_APPEND(worker->pools, pool);
+        worker_set_alarm(worker, &pool->alarm, expires_ms(pool));
+    }
+    if (pool->count > share(pool))
+        part(oldest(pool));
+}
+
+int pool_take(struct pool *pool, uint32_t events, struct poller_source *source)
+{
+    struct worker *worker = pool->worker;
+    while (pool->count > 0) {
+        struct parting *leg = pool->legs;
+        int fd = leg->fd;
+        if (!is_silent(fd) || poller_move(&worker->poller, fd, events, source)) {
+            part(leg);
+            continue;
+        }
+        leave(leg);
+        /* The poller may still have an event for it in this turn. */
+        leg->fd = -1;
+        LL_PREPEND(worker->parted, leg);
+        plane_release(worker->plane, PLANE_LEG);
+        return fd;
+    }
+    return -1;
+}
+
+void pool_close(struct pool *pool)
+{
+    pool->closed = true;
+    empty(pool);
+    worker_clear_alarm(pool->worker, &pool->alarm);
+}
+
+void pool_empty_all(struct worker *worker)
+{
+    while (worker->pools)
+        empty(worker->pools);
+}
+
+void pool_give_way(struct worker *worker, unsigned descriptors)
+{
+    for (; descriptors > 0 && worker->pools; descriptors--) {
+        struct pool *pool, *first = worker->pools;
+        DL_FOREACH(worker->pools, pool)
+        {
+            if (pooled_of(oldest(pool))->since_ms < pooled_of(oldest(first))->since_ms)
+                first = pool;
+        }
+        part(oldest(first));
+    }
+}

@@ -1,0 +1,416 @@
+#include "tests/unit/cmocka.h"
+
+#include "proxy/plane/parting.h"
+#include "proxy/plane/pool.h"
+#include "tests/unit/sockets.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <utlist.h>
+
+/* ---- what a pool is among: a clock, places and a worker of the test's own --------------------------- */
+
+enum { LEGS = 8, GRACE_MS = 250, IDLE_MS = 4000, START_MS = 1000000 };
+
+static struct {
+    uint64_t now_ms;
+    unsigned promised, most, workers;
+} around;
+
+uint64_t __wrap_uv_now(const uv_loop_t *loop);
+bool __wrap_plane_admit(struct plane *plane, unsigned descriptors);
+void __wrap_plane_count(struct plane *plane, unsigned descriptors);
+void __wrap_plane_release(struct plane *plane, unsigned descriptors);
+unsigned __wrap_plane_worker_count(const struct plane *plane);
+
+uint64_t __wrap_uv_now(const uv_loop_t *loop)
+{
+    (void)loop;
+    return around.now_ms;
+}
+
+bool __wrap_plane_admit(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    if (around.promised + descriptors > around.most)
+        return false;
+    around.promised += descriptors;
+    return true;
+}
+
+void __wrap_plane_count(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    around.promised += descriptors;
+}
+
+void __wrap_plane_release(struct plane *plane, unsigned descriptors)
+{
+    (void)plane;
+    assert_true(around.promised >= descriptors);
+    around.promised -= descriptors;
+}
+
+unsigned __wrap_plane_worker_count(const struct plane *plane)
+{
+    (void)plane;
+    return around.workers;
+}
+
+struct bed {
+    struct worker worker;
+    struct conf_backend conf;
+    struct pool pool;
+    struct poller_source source; /* of the session that has a leg */
+    int backend[LEGS];           /* the other ends */
+    int fds[LEGS];
+};
+
+static void settle(void *context)
+{
+    struct worker *worker = context;
+    while (worker->parted) {
+        struct parting *parting = worker->parted;
+        LL_DELETE(worker->parted, parting);
+        free(parting);
+    }
+}
+
+static void on_session(struct poller_source *source, uint32_t events)
+{
+    (void)source;
+    (void)events;
+}
+
+static void prepare(struct bed *bed)
+{
+    memset(bed, 0, sizeof *bed);
+    around.now_ms = START_MS;
+    around.promised = 0;
+    around.most = 100;
+    around.workers = 1;
+    assert_int_equal(uv_loop_init(&bed->worker.loop), 0);
+    assert_int_equal(poller_init(&bed->worker.poller, &bed->worker.loop, settle, &bed->worker), 0);
+    wheel_init(&bed->worker.wheel, around.now_ms);
+    bed->worker.tools.scratch = malloc(RELAY_SCRATCH);
+    assert_non_null(bed->worker.tools.scratch);
+    bed->conf = (struct conf_backend){.reuse_max = 32, .reuse_idle_ms = IDLE_MS};
+    bed->source.ready = on_session;
+    pool_init(&bed->pool, &bed->worker, &bed->conf);
+    for (int i = 0; i < LEGS; i++) {
+        int ends[2];
+        tcp_pair(ends, 0);
+        bed->fds[i] = ends[0];
+        bed->backend[i] = ends[1];
+        assert_int_equal(poller_add(&bed->worker.poller, ends[0], EPOLLIN, &bed->source), 0);
+    }
+}
+
+/* Everything was given back. */
+static void finish(struct bed *bed)
+{
+    struct parting *parting, *next;
+    pool_close(&bed->pool);
+    DL_FOREACH_SAFE(bed->worker.partings, parting, next)
+    {
+        parting_abort(parting);
+    }
+    settle(&bed->worker);
+    assert_null(bed->worker.pools);
+    assert_int_equal(around.promised, 0);
+    assert_true(wheel_next_ms(&bed->worker.wheel) == UINT64_MAX);
+    for (int i = 0; i < LEGS; i++)
+        if (bed->backend[i] >= 0)
+            close(bed->backend[i]);
+    poller_close(&bed->worker.poller);
+    uv_run(&bed->worker.loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&bed->worker.loop), 0);
+    free(bed->worker.tools.scratch);
+}
+
+static void put(struct bed *bed, int leg)
+{
+    pool_put(&bed->pool, bed->fds[leg], GRACE_MS);
+}
+
+static void put_some(struct bed *bed, int count)
+{
+    for (int i = 0; i < count; i++) {
+        put(bed, i);
+        around.now_ms++;
+    }
+}
+
+static void take(struct bed *bed, int leg)
+{
+    assert_int_equal(pool_take(&bed->pool, EPOLLIN, &bed->source), leg < 0 ? -1 : bed->fds[leg]);
+}
+
+static void pass(struct bed *bed, uint64_t ms)
+{
+    struct wheel_entry *entry;
+    for (uint64_t until_ms = around.now_ms + ms; around.now_ms < until_ms;) {
+        uint64_t next_ms = wheel_next_ms(&bed->worker.wheel);
+        around.now_ms = next_ms < until_ms ? (next_ms > around.now_ms ? next_ms : around.now_ms) : until_ms;
+        while ((entry = wheel_pop(&bed->worker.wheel, around.now_ms))) {
+            struct alarm *alarm = (struct alarm *)entry;
+            alarm->ring(alarm);
+        }
+    }
+    settle(&bed->worker);
+}
+
+/* What has happened to the sockets. */
+static void look(struct bed *bed)
+{
+    poller_catch_up(&bed->worker.poller);
+}
+
+static void backend_closes(struct bed *bed, int leg)
+{
+    close(bed->backend[leg]);
+    bed->backend[leg] = -1;
+    wait_for(bed->fds[leg], POLLIN);
+}
+
+static void is_untouched(const struct bed *bed, int leg)
+{
+    char byte;
+    assert_int_equal(recv(bed->backend[leg], &byte, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+static size_t partings(const struct bed *bed)
+{
+    size_t count;
+    struct parting *parting;
+    DL_COUNT(bed->worker.partings, parting, count);
+    return count;
+}
+
+/* ---- putting and taking ------------------------------------------------------------------------------- */
+
+static void the_newest_is_taken_first(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    take(&bed, -1);
+    put_some(&bed, 3);
+    assert_int_equal(around.promised, 3);
+    take(&bed, 2);
+    take(&bed, 1);
+    put(&bed, 2);
+    take(&bed, 2);
+    take(&bed, 0);
+    take(&bed, -1);
+    assert_int_equal(around.promised, 0);
+    for (int i = 0; i < LEGS; i++)
+        is_untouched(&bed, i);
+    finish(&bed);
+}
+
+static void what_its_backend_closed_reset_or_wrote_to_is_not_given_out(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put_some(&bed, 4);
+    send_text(bed.backend[3], "?", 0);
+    wait_for(bed.fds[3], POLLIN);
+    backend_closes(&bed, 2);
+    reset_close(bed.backend[1]);
+    bed.backend[1] = -1;
+    wait_for(bed.fds[1], POLLHUP);
+    take(&bed, 0);
+    assert_int_equal(partings(&bed), 3);
+    look(&bed); /* of those that the backend has ended, nothing is waited for */
+    assert_int_equal(partings(&bed), 1);
+    receive_end(bed.backend[3], 0);
+    pass(&bed, GRACE_MS);
+    wait_for(bed.backend[3], POLLHUP);
+    assert_int_equal(partings(&bed), 0);
+    finish(&bed);
+}
+
+static void an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put(&bed, 0);
+    take(&bed, 0);
+    struct parting *taken = bed.worker.parted;
+    assert_non_null(taken);
+    taken->source.ready(&taken->source, EPOLLIN | EPOLLRDHUP);
+    assert_int_equal(partings(&bed), 0);
+    finish(&bed);
+}
+
+/* ---- ends --------------------------------------------------------------------------------------------- */
+
+static void a_backend_that_closes_or_speaks_takes_its_leg_out(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put_some(&bed, 3);
+    look(&bed);
+    assert_int_equal(bed.pool.count, 3);
+    backend_closes(&bed, 0);
+    send_text(bed.backend[1], "?", 0);
+    wait_for(bed.fds[1], POLLIN);
+    look(&bed);
+    assert_int_equal(bed.pool.count, 1);
+    receive_end(bed.backend[1], 0);
+    take(&bed, 2);
+    finish(&bed);
+}
+
+static void an_idle_leg_gets_fin_and_after_the_grace_rst(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put(&bed, 0);
+    pass(&bed, 1000);
+    put(&bed, 1);
+    pass(&bed, IDLE_MS - 1000);
+    receive_end(bed.backend[0], 0);
+    is_untouched(&bed, 1);
+    assert_int_equal(bed.pool.count, 1);
+    pass(&bed, GRACE_MS);
+    wait_for(bed.backend[0], POLLHUP); /* reset */
+    assert_int_equal(counter_read(&bed.worker.counters.resets[LEG_BACKEND]), 1);
+    pass(&bed, 1000 - GRACE_MS);
+    receive_end(bed.backend[1], 0);
+    backend_closes(&bed, 1);
+    look(&bed);
+    assert_int_equal(partings(&bed), 0);
+    assert_int_equal(counter_read(&bed.worker.counters.resets[LEG_BACKEND]), 1);
+    assert_true(bed.worker.places); /* listeners that wait for one go on */
+    finish(&bed);
+}
+
+static void a_leg_that_came_back_counts_anew(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    for (int i = 0; i < 5; i++) {
+        put(&bed, 0);
+        pass(&bed, IDLE_MS - 1);
+        take(&bed, 0);
+    }
+    put(&bed, 0);
+    pass(&bed, IDLE_MS);
+    assert_int_equal(bed.pool.count, 0);
+    receive_end(bed.backend[0], 0);
+    finish(&bed);
+}
+
+static void a_full_pool_parts_with_the_oldest(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    bed.conf.reuse_max = 4;
+    around.workers = 3; /* two for each */
+    put_some(&bed, 3);
+    assert_int_equal(bed.pool.count, 2);
+    receive_end(bed.backend[0], 0);
+    take(&bed, 2);
+    take(&bed, 1);
+    take(&bed, -1);
+    finish(&bed);
+}
+
+static void the_pool_of_a_target_that_is_gone_keeps_nothing(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put_some(&bed, 2);
+    pool_close(&bed.pool);
+    put(&bed, 2);
+    for (int i = 0; i < 3; i++)
+        receive_end(bed.backend[i], 0);
+    assert_int_equal(partings(&bed), 3);
+    take(&bed, -1);
+    finish(&bed);
+}
+
+static void a_worker_that_ends_keeps_nothing(void **state)
+{
+    struct bed bed;
+    struct pool other;
+    (void)state;
+    prepare(&bed);
+    pool_init(&other, &bed.worker, &bed.conf);
+    put_some(&bed, 2);
+    pool_put(&other, bed.fds[2], GRACE_MS);
+    bed.worker.entered = WORKER_DRAINING;
+    pool_empty_all(&bed.worker);
+    put(&bed, 3);
+    assert_int_equal(bed.pool.count + other.count, 0);
+    assert_int_equal(partings(&bed), 4);
+    pool_close(&other);
+    finish(&bed);
+}
+
+/* ---- descriptors -------------------------------------------------------------------------------------- */
+
+static void without_a_place_a_leg_parts(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    around.most = 2;
+    put_some(&bed, 3);
+    assert_int_equal(bed.pool.count, 2);
+    receive_end(bed.backend[2], 0);
+    assert_int_equal(around.promised, 3); /* it is open, and nobody is admitted until it is not */
+    pass(&bed, GRACE_MS);
+    assert_int_equal(around.promised, 2);
+    finish(&bed);
+}
+
+static void those_that_were_idle_for_longest_give_way(void **state)
+{
+    struct bed bed;
+    struct pool other;
+    (void)state;
+    prepare(&bed);
+    pool_init(&other, &bed.worker, &bed.conf);
+    put_some(&bed, 1);
+    pool_put(&other, bed.fds[1], GRACE_MS);
+    around.now_ms++;
+    put(&bed, 2);
+    pool_give_way(&bed.worker, 2);
+    receive_end(bed.backend[0], 0);
+    receive_end(bed.backend[1], 0);
+    assert_int_equal(bed.pool.count, 1);
+    pool_give_way(&bed.worker, 2);
+    pool_give_way(&bed.worker, 2); /* there is none left */
+    assert_int_equal(partings(&bed), 3);
+    pool_close(&other);
+    finish(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_newest_is_taken_first),
+        cmocka_unit_test(what_its_backend_closed_reset_or_wrote_to_is_not_given_out),
+        cmocka_unit_test(an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory),
+        cmocka_unit_test(a_backend_that_closes_or_speaks_takes_its_leg_out),
+        cmocka_unit_test(an_idle_leg_gets_fin_and_after_the_grace_rst),
+        cmocka_unit_test(a_leg_that_came_back_counts_anew),
+        cmocka_unit_test(a_full_pool_parts_with_the_oldest),
+        cmocka_unit_test(the_pool_of_a_target_that_is_gone_keeps_nothing),
+        cmocka_unit_test(a_worker_that_ends_keeps_nothing),
+        cmocka_unit_test(without_a_place_a_leg_parts),
+        cmocka_unit_test(those_that_were_idle_for_longest_give_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
