@@ -119,6 +119,15 @@ static void print_step(size_t index, const struct pair *pair, const struct pair_
            (unsigned)actions);
 }
 
+/* Its backend leg may have been another session's before. */
+static void attached(const struct session *session)
+{
+    struct connection *c = network_connection(session->legs[LEG_BACKEND].relay.fd);
+    host.shared += c->session != session->id;
+    c->session = (size_t)session->id;
+    hosted_of(session)->legs[LEG_BACKEND] = c;
+}
+
 pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
     struct session *session = (struct session *)((char *)pair - offsetof(struct session, pair));
@@ -127,7 +136,11 @@ pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input,
     simulation->before_step(hosted, pair);
     if (input->event == PAIR_EVENT_HELD)
         hosted->held_ms[input->half] = now_ms;
+    if (input->event == PAIR_EVENT_ATTACH)
+        hosted->attempt_ms = now_ms;
     pair_actions actions = __real_pair_step(pair, input, now_ms);
+    if (input->event == PAIR_EVENT_CONNECTED)
+        attached(session);
     host.steps++;
     if (host.verbose)
         print_step((size_t)session->id, pair, input, actions);
@@ -386,9 +399,20 @@ static void plan_misfortunes(void)
     }
 }
 
+/* Legs that leave a session whole go to a pool, in two batches of three. */
+static void plan_sharing(void)
+{
+    backend_conf.reuse = (enum conf_reuse)random_below(3);
+    backend_conf.reuse_max = 1 + random_below(one_in(2) ? 4 : 100);
+    backend_conf.reuse_idle_ms = 1 + random_below(one_in(2) ? 100 : 10000);
+    for (size_t i = 0; i < SERVERS_MAX; i++)
+        pool_init(&host.targets[i].pool, &host.worker, &backend_conf);
+}
+
 static void begin_batch(uint64_t seed, size_t size)
 {
-    struct host fresh = {.verbose = host.verbose, .sessions = host.sessions, .steps = host.steps};
+    struct host fresh = {
+        .verbose = host.verbose, .sessions = host.sessions, .steps = host.steps, .shared = host.shared};
     fresh.bytes = host.bytes;
     memcpy(fresh.ended, host.ended, sizeof fresh.ended);
     host = fresh;
@@ -406,6 +430,8 @@ static void begin_batch(uint64_t seed, size_t size)
     host.worker.backends = &host.backend;
     host.worker.netlink = (struct netlink *)(void *)&host; /* only has to be there */
     host.backend.conf = &backend_conf;
+    if (simulation->shares)
+        plan_sharing();
     bool whole = host.drain_at_ms == NEVER && network.no_descriptors_from_ms == NEVER &&
                  network.allocations_per_failure == 0;
     for (size_t i = 0; i < size; i++) {
@@ -444,6 +470,8 @@ static void drain(void)
 {
     struct session *session, *next;
     host.drain_at_ms = NEVER;
+    host.worker.entered = WORKER_DRAINING;
+    pool_empty_all(&host.worker);
     DL_FOREACH_SAFE(host.worker.sessions, session, next)
     {
         hosted_of(session)->drain_ms = network.now_ms;

@@ -35,6 +35,7 @@ struct hosted {
 struct simulation {
     const char *name;
     void (*make_settings)(void);
+    bool shares; /* sessions may share backend legs, in some batches */
     struct hosted *(*hosted)(size_t index);
     /* Plans a session; `whole`: no misfortune befalls the batch that is not the process's being stopped. */
     void (*plan)(size_t index, bool whole);
@@ -66,6 +67,7 @@ struct host {
     unsigned promised;   /* descriptors of legs that left their sessions */
     bool verbose;
     uint64_t sessions, steps, bytes, ended[REASON_COUNT]; /* of all batches */
+    uint64_t shared;                                      /* legs taken over from another session */
 };
 
 extern struct host host;

@@ -153,13 +153,14 @@ static void make_talk(struct talk *talk)
  * what can't be asked twice. */
 static void heal(struct talk *talk)
 {
-    bool repeatable = true;
+    /* With `always` it may be anybody's request that meets the close. */
+    bool repeatable = host.backend.conf->reuse != CONF_REUSE_ALWAYS;
     for (size_t i = 0; i < talk->count; i++)
         if (ends_connection(&talk->asks[i]))
             talk->count = i + 1;
     for (size_t i = talk->count; i-- > 0;) {
         struct ask *ask = &talk->asks[i];
-        if (!repeatable && !ask->reply.says_close)
+        if (!repeatable && !ask->reply.says_close && ask->reply.body != BODY_UNTIL_CLOSE)
             ask->reply.after = AFTER_GOES_ON;
         repeatable = repeatable && ask->repeatable;
     }
@@ -448,14 +449,20 @@ static void plan(size_t index, bool whole)
 {
     struct run *run = &runs[index];
     enum setting setting = (enum setting)random_below(SETTINGS);
+    bool shares = host.backend.conf->reuse != CONF_REUSE_OFF;
     *run = (struct run){.kind = one_in(4) ? KIND_FAULTY : KIND_HEALTHY};
+    /* Who shares the connections of the faulty has a part in their fate. */
+    if (shares)
+        run->kind = host.seed % 4 ? KIND_HEALTHY : KIND_FAULTY;
+    /* These settings forbid what the healthy do: to last, or to close in their own time. */
+    if (shares && run->kind == KIND_HEALTHY && (setting == BOUNDED || setting == AT_ONCE))
+        setting = QUICK;
+    if (setting == BOUNDED || setting == AT_ONCE || !whole)
+        run->kind = KIND_FAULTY;
     run->hosted.frontend = &frontends[setting];
     make_talk(&talks[index]);
     run->client = someone(&talks[index], random_below(60));
     talks[index].reaction_ms = 2 * run->client.delay_ms + run->client.read_gap_ms;
-    /* These settings forbid what the healthy do: to last, or to close in their own time. */
-    if (setting == BOUNDED || setting == AT_ONCE || !whole)
-        run->kind = KIND_FAULTY;
     if (run->kind == KIND_HEALTHY) {
         heal(&talks[index]);
         return;
@@ -490,8 +497,9 @@ static int connect_server(size_t index)
 static void print_totals(void)
 {
     printf("%" PRIu64 " of them healthy; of %" PRIu64 " requests %" PRIu64
-           " were answered by a server, %" PRIu64 " by us, %" PRIu64 " were sent twice\n",
-           totals.healthy, totals.asks, totals.answered, totals.own, totals.repeated);
+           " were answered by a server, %" PRIu64 " by us, %" PRIu64 " were sent twice; %" PRIu64
+           " went over another session's connection\n",
+           totals.healthy, totals.asks, totals.answered, totals.own, totals.repeated, host.shared);
 }
 
 int main(int argc, char **argv)
@@ -499,6 +507,7 @@ int main(int argc, char **argv)
     static const struct simulation simulation = {
         .name = "simulate_http",
         .make_settings = make_settings,
+        .shares = true,
         .hosted = hosted,
         .plan = plan,
         .accept = accept_client,
