@@ -119,6 +119,7 @@ pair.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPON
 pair.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
 pair.c: pair->reason = REASON_NONE; ==> ;
 pair.c: if (!pair->up[LEG_BACKEND]) ==> if (false)
+harmless: at a boundary the last bytes went to the client
 pair.c: pair->owed = false; ==> ;
 pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_RST, CLOSE_FIN};
 pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_FIN, CLOSE_RST};

@@ -200,6 +200,32 @@ static void no_server_left_is_answered(void **state)
     assert_int_equal(bed.pair.cause, REASON_CONNECT);
 }
 
+static void an_attempt_has_its_own_time(void **state)
+{
+    (void)state;
+    struct bed bed;
+    waiting(&bed);
+    bed.now_ms += 9000; /* longer than `connect` */
+    stage(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(&bed, PAIR_EVENT_ATTACH), PAIR_DO_CONNECT);
+    assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms), bed.now_ms + 5000);
+}
+
+/* Its exchange goes on to its end, which is known; a tunnel has none, and ends when it comes to rest. */
+static void draining_waits_for_an_exchange_and_watches_a_tunnel(void **state)
+{
+    (void)state;
+    struct bed bed;
+    connecting(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(&bed, PAIR_EVENT_DRAIN), 0);
+    assert_int_equal(event(&bed, PAIR_EVENT_CONNECTED), 0);
+    assert_int_equal(bed.pair.phase, PAIR_OPEN);
+    stage(&bed, PAIR_STAGE_ANSWERED);
+    stage(&bed, PAIR_STAGE_BYTES);
+    assert_int_equal(bed.pair.phase, PAIR_ENDING);
+    assert_int_equal(bed.pair.reason, REASON_DRAIN);
+}
+
 static void a_backend_that_leaves_between_messages_may_be_replaced(void **state)
 {
     (void)state;
@@ -363,6 +389,8 @@ int main(void)
         cmocka_unit_test(a_response_that_stops_resets_both),
         cmocka_unit_test(silence_between_requests_ends_in_order),
         cmocka_unit_test(no_server_left_is_answered),
+        cmocka_unit_test(an_attempt_has_its_own_time),
+        cmocka_unit_test(draining_waits_for_an_exchange_and_watches_a_tunnel),
         cmocka_unit_test(a_backend_that_leaves_between_messages_may_be_replaced),
         cmocka_unit_test(a_leg_for_the_pool_is_left_as_it_is_and_another_may_be_attached),
         cmocka_unit_test(a_session_whose_leg_is_pooled_closes_its_client_only),

@@ -1,10 +1,8 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/health.h"
 #include "proxy/plane/worker.h"
-#include "tests/unit/sockets.h"
+#include "tests/unit/proxy.h"
 
-#include <stdlib.h>
 #include <sys/epoll.h>
 
 /* A worker without its thread, whose loop is run here turn by turn. */
@@ -12,14 +10,7 @@
 enum { ALARMS = 5000, ALARMS_AT_ONCE = 64 };
 
 struct fixture {
-    struct conf conf;
-    struct conf_frontend frontend;
-    struct conf_listen listen;
-    struct conf_backend backend;
-    struct conf_server server;
-    struct frontend shared;
-    struct health_pool health;
-    struct log *log;
+    struct proxy proxy; /* whose plane the worker belongs to, beside the one that is its own */
     struct worker worker;
     int listener;
 
@@ -34,72 +25,6 @@ struct fixture {
 };
 
 static struct fixture *fixture;
-
-/* ---- the plane that the worker belongs to ---- */
-
-const struct conf *plane_conf(const struct plane *plane)
-{
-    (void)plane;
-    return &fixture->conf;
-}
-
-struct log *plane_log(struct plane *plane)
-{
-    (void)plane;
-    return fixture->log;
-}
-
-struct frontend *plane_frontend(struct plane *plane, size_t index)
-{
-    (void)plane;
-    (void)index;
-    return &fixture->shared;
-}
-
-struct health_pool *plane_health(struct plane *plane, size_t backend)
-{
-    (void)plane;
-    (void)backend;
-    return &fixture->health;
-}
-
-unsigned plane_worker_count(const struct plane *plane)
-{
-    (void)plane;
-    return 1;
-}
-
-bool plane_admit(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    (void)descriptors;
-    return false;
-}
-
-bool plane_is_full(struct plane *plane)
-{
-    (void)plane;
-    return true;
-}
-
-void plane_count(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    (void)descriptors;
-}
-
-void plane_release(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    (void)descriptors;
-}
-
-void plane_worker_stopped(struct plane *plane)
-{
-    (void)plane;
-}
-
-/* ---- the worker ---- */
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
@@ -128,28 +53,14 @@ static void on_alarm(struct alarm *alarm)
 
 static int start(void **state)
 {
-    static char text[] = "127.0.0.1:0", target[] = "/dev/null";
     struct fixture *f = calloc(1, sizeof *f);
     struct sockaddr_in address;
     assert_non_null(f);
-    f->listener = listen_on_loopback(&address);
-    f->server = (struct conf_server){.text = text, .address.length = sizeof address};
-    memcpy(&f->server.address.address, &address, sizeof address);
-    f->listen = (struct conf_listen){.text = text, .address = f->server.address};
-    f->frontend = (struct conf_frontend){.name = text, .listen = &f->listen, .listen_count = 1};
-    deadlines_default(&f->frontend.deadlines);
-    f->backend = (struct conf_backend){
-        .name = text, .servers = &f->server, .server_count = 1, .resolve_interval_ms = DEADLINE_OFF};
-    f->conf = (struct conf){.log = {.level = CONF_LOG_ERROR, .target = target},
-                            .frontends = &f->frontend,
-                            .frontend_count = 1,
-                            .backends = &f->backend,
-                            .backend_count = 1};
-    f->shared.conf = &f->frontend;
-    health_pool_init(&f->health);
     fixture = f;
-    assert_int_equal(log_open(&f->conf.log, &f->log), 0);
-    assert_int_equal(worker_init(&f->worker, NULL, 0, &f->listener), 0);
+    proxy_prepare(&f->proxy);
+    proxy_start(&f->proxy);
+    f->listener = listen_on_loopback(&address);
+    assert_int_equal(worker_init(&f->worker, f->proxy.plane, 0, &f->listener), 0);
     unix_pair(f->fds);
     f->source.ready = on_ready;
     assert_int_equal(poller_add(&f->worker.poller, f->fds[0], EPOLLIN, &f->source), 0);
@@ -161,9 +72,8 @@ static int stop(void **state)
 {
     struct fixture *f = *state;
     poller_remove(&f->worker.poller, f->fds[0]);
-    assert_true(worker_free(&f->worker));
-    health_pool_free(&f->health);
-    log_close(f->log);
+    worker_free(&f->worker);
+    proxy_free(&f->proxy);
     close(f->fds[0]);
     close(f->fds[1]);
     free(f);
@@ -179,7 +89,7 @@ static void sockets_have_their_turn_while_thousands_of_alarms_are_due(void **sta
     }
     worker_set_mode(&f->worker, WORKER_RUNNING); /* a turn that changes nothing, and sets the timer */
     while (f->rung < ALARMS || f->ready)
-        (void)uv_run(&f->worker.loop, UV_RUN_ONCE);
+        (void)uv_run(&f->worker.loop, UV_RUN_NOWAIT);
     assert_int_equal(f->rung, ALARMS);
     assert_in_range(f->latest, 1, ALARMS_AT_ONCE);
     assert_in_range(f->served, ALARMS / ALARMS_AT_ONCE, ALARMS);
