@@ -200,6 +200,91 @@ static void no_server_left_is_answered(void **state)
     assert_int_equal(bed.pair.cause, REASON_CONNECT);
 }
 
+/* Quiet for long, then asked again: what the deadlines of the exchange count from is the exchange's. */
+static void asked_again(struct bed *bed, enum pair_stage next)
+{
+    answered(bed);
+    stage(bed, PAIR_STAGE_BETWEEN);
+    bed->now_ms += 50000;
+    stage(bed, PAIR_STAGE_HEAD);
+    stage(bed, next);
+}
+
+static void a_body_and_a_response_have_their_own_time(void **state)
+{
+    (void)state;
+    struct bed bed;
+    asked_again(&bed, PAIR_STAGE_BODY);
+    assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms), bed.now_ms + 60000);
+    asked_again(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms), bed.now_ms + 60000);
+}
+
+/* Then it is for its sink to move: write_stall. */
+static void a_half_that_is_held_is_not_waited_for(void **state)
+{
+    static const struct {
+        enum pair_stage stage;
+        enum half held;
+    } cases[] = {{PAIR_STAGE_BODY, HALF_REQUEST},
+                 {PAIR_STAGE_RESPONSE, HALF_REQUEST},
+                 {PAIR_STAGE_RESPONSE, HALF_RESPONSE}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bed bed;
+        connecting(&bed, cases[i].stage);
+        bed.deadlines.after_ms[DEADLINE_WRITE_STALL] = DEADLINE_OFF;
+        event(&bed, PAIR_EVENT_CONNECTED);
+        assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms), bed.now_ms + 60000);
+        step(&bed, (struct pair_input){.event = PAIR_EVENT_HELD, .half = cases[i].held});
+        assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms), DEADLINE_OFF);
+    }
+}
+
+static void a_life_ends_at_once_where_nothing_is_outstanding(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    stage(&bed, PAIR_STAGE_BETWEEN);
+    bed.deadlines.after_ms[DEADLINE_LIFETIME] = 1000;
+    assert_int_equal(expire(&bed), fin_both);
+    assert_int_equal(bed.pair.reason, REASON_LIFETIME);
+    waiting(&bed);
+    bed.deadlines.after_ms[DEADLINE_LIFETIME] = 1000;
+    assert_int_equal(expire(&bed), to(PAIR_DO_FIN, LEG_CLIENT));
+    assert_int_equal(bed.pair.reason, REASON_LIFETIME);
+}
+
+static void a_life_that_is_over_ends_behind_the_response_for_that_reason(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    bed.deadlines.after_ms[DEADLINE_LIFETIME] = 1000;
+    bed.now_ms += 1000;
+    assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED), 0);
+    assert_int_equal(bed.pair.phase, PAIR_ENDING);
+    assert_int_equal(event(&bed, PAIR_EVENT_COMPLETE), fin_both);
+    assert_int_equal(bed.pair.reason, REASON_LIFETIME);
+}
+
+/* A process that was stopped finds the time up, and the client's kernel has had no chance to acknowledge. */
+static void what_is_on_its_way_is_spared_from_when_the_time_is_seen_to_be_up(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    event(&bed, PAIR_EVENT_COMPLETE);
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_BACKEND));
+    bed.now_ms += 60000; /* `grace` was over long ago */
+    pair_sample(&bed.pair, LEG_CLIENT, 100, 0, bed.now_ms);
+    assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED), 0);
+    uint64_t seen_ms = bed.now_ms;
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | PAIR_DO_END);
+    assert_int_equal(bed.now_ms, seen_ms + DELIVERY_MS);
+}
+
 static void an_attempt_has_its_own_time(void **state)
 {
     (void)state;
@@ -389,6 +474,11 @@ int main(void)
         cmocka_unit_test(a_response_that_stops_resets_both),
         cmocka_unit_test(silence_between_requests_ends_in_order),
         cmocka_unit_test(no_server_left_is_answered),
+        cmocka_unit_test(a_body_and_a_response_have_their_own_time),
+        cmocka_unit_test(a_half_that_is_held_is_not_waited_for),
+        cmocka_unit_test(a_life_ends_at_once_where_nothing_is_outstanding),
+        cmocka_unit_test(a_life_that_is_over_ends_behind_the_response_for_that_reason),
+        cmocka_unit_test(what_is_on_its_way_is_spared_from_when_the_time_is_seen_to_be_up),
         cmocka_unit_test(an_attempt_has_its_own_time),
         cmocka_unit_test(draining_waits_for_an_exchange_and_watches_a_tunnel),
         cmocka_unit_test(a_backend_that_leaves_between_messages_may_be_replaced),
