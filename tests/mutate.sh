@@ -260,7 +260,7 @@ tests_for()
     if [ "$1" = reaper/policy ]; then echo "$policy"; else echo "$plane"; fi
 }
 
-rm -rf "$source"
+rm -rf "$work" # what is left of another run may have been built from a break
 mkdir -p "$source" || exit 1
 sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
 cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 &&
