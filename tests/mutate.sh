@@ -119,7 +119,6 @@ pair.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPON
 pair.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
 pair.c: pair->reason = REASON_NONE; ==> ;
 pair.c: if (!pair->up[LEG_BACKEND]) ==> if (false)
-harmless: at a boundary the last bytes went to the client
 pair.c: pair->owed = false; ==> ;
 pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_RST, CLOSE_FIN};
 pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_FIN, CLOSE_RST};
@@ -135,7 +134,8 @@ pair.c: if (pair->draining && pair->phase == PAIR_OPEN) ==> if (false)
 pair.c#2: pair->servers_left = servers_left; ==> ;
 pair.c#2: pair->attempt_ms = now_ms; ==> ;
 pair.c: pair->leg_end[LEG_BACKEND] = LEG_END_NONE; ==> ;
-pair.c: leg_down(pair, LEG_BACKEND, how, PAIR_DO_CLOSE) ==> leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE)
+pair.c: leg_down(pair, LEG_BACKEND, how, pooled ==> leg_down(pair, LEG_BACKEND, LEG_END_FIN, pooled
+pair.c: pooled ? 0 : PAIR_DO_CLOSE ==> PAIR_DO_CLOSE
 pair.c: begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms) ==> begin_resetting(pair, REASON_RESPONSE_CUT, true, now_ms)
 pair.c: reason = (enum reason)pair->cause; ==> ;
 pair.c: reason = (enum reason)pair->reason; ==> ;
@@ -154,7 +154,7 @@ deadline.c: return max_of(pair->stage_ms, last_progress(pair)); ==> return last_
 deadline.c: return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN; ==> return relaying(pair) && pair->stage == PAIR_STAGE_BETWEEN;
 deadline.c: pair->stage != PAIR_STAGE_BYTES && pair->up[LEG_BACKEND] && ==> pair->up[LEG_BACKEND] &&
 deadline.c: connecting(pair) || pair->phase == PAIR_WAITING || ==> connecting(pair) ||
-request.c: if (exchange_has_backend(s) && !x->repeatable) { ==> if (false) {
+attachment.c: if (exchange_has_backend(s) && !x->repeatable) { ==> if (false) {
 request.c: request->idempotent && request->framing == MESSAGE_NO_BODY && ==> request->idempotent &&
 request.c: request->idempotent && request->framing == MESSAGE_NO_BODY && ==> request->framing == MESSAGE_NO_BODY &&
 request.c: x->keep_client = request->keep_alive; ==> x->keep_client = true;
@@ -170,9 +170,9 @@ response.c: response->framing != MESSAGE_UNTIL_CLOSE && ==>
 response.c: exchange_request_is_whole(s) && ==> 
 response.c: x->keep_backend = false; /* ==> ; /*
 response.c: s->exchange->keep_backend = false; ==> ;
-response.c: if (!x->keep_client || ==> if (
+response.c: bool last = !x->keep_client || ==> bool last = 
 response.c: x->fresh = false; ==> ;
-response.c: return turn == TURN_ENDED || x->keep_backend ? turn : attachment_part(s); ==> return turn;
+response.c: if (turn != TURN_ENDED && !x->keep_backend) ==> if (false)
 attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> !x->fresh && http_untouched(http);
 attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && http_untouched(http);
 attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && !x->fresh;
@@ -184,13 +184,13 @@ attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
 harmless: the request half is worked on first, and writes its head or holds it before an answer is read
 exchange.c: s->exchange->head_sent && ==> 
 refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) { ==> if (false) {
-turn.c: return http_untouched(&x->http[HALF_REQUEST]) ? turn_complete(s) : refusal_of_request(s, 408); ==> return turn_complete(s);
+turn.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 harmless: an edge that was not read up to its end is remembered anyway
 turn.c: session_leg(s, leg)->readable = true; ==> ;
 harmless: of one who says so much something is left unread, and then close(2) sends RST, too
 parting.c: end(parting, n > 0); ==> end(parting, false);
 parting.c: end(parting, n > 0); ==> end(parting, true);
-parting.c: socket_fin(fd); ==> ;
+parting.c: socket_fin(parting->fd); ==> ;
 parting.c: worker_clear_alarm(worker, &parting->alarm); ==> ;
 parting.c: poller_remove(&worker->poller, fd); ==> ;
 parting.c: if (n < 0 && errno == EINTR) ==> if (false)
