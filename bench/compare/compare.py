@@ -109,11 +109,14 @@ http {{
 """
 
 HAPROXY_HTTP = HAPROXY.replace("mode tcp", "mode http\n    option forwardfor\n    timeout http-keep-alive 10m")
+# Also a client's first request goes over a connection that has served others; the keepalive of nginx does that.
+HAPROXY_REUSE = HAPROXY_HTTP.replace("mode http", "mode http\n    http-reuse always")
 
 LASTACK_HTTP = LASTACK.replace("    backend: service", "    mode: http\n    backend: service") + """
 log: {{level: warning}}
 deadlines: {{keepalive: 10m}}
 """
+LASTACK_REUSE = LASTACK_HTTP.replace("  - name: service", "  - name: service\n    reuse: safe\n    reuse_max: 64")
 
 
 @dataclasses.dataclass
@@ -312,11 +315,14 @@ def program(text):
 def http_contestants(arguments):
     found = [
         Contestant("haproxy", "haproxy -db -f {config}", HAPROXY_HTTP),
-        Contestant("nginx", "nginx -p {dir} -c {config}", NGINX_HTTP),
+        Contestant("haproxy-reuse", "haproxy -db -f {config}", HAPROXY_REUSE),
+        Contestant("nginx-reuse", "nginx -p {dir} -c {config}", NGINX_HTTP),
     ]
     if arguments.lastack:
-        found.append(Contestant("lastack", f"{arguments.lastack} run -c {{config}}", LASTACK_HTTP))
-    return found
+        command = f"{arguments.lastack} run -c {{config}}"
+        found += [Contestant("lastack", command, LASTACK_HTTP),
+                  Contestant("lastack-reuse", command, LASTACK_REUSE)]
+    return found + [Contestant(*text.split("=", 1)) for text in arguments.also]
 
 
 def contestants(arguments):

@@ -220,14 +220,14 @@ static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
     }
 }
 
-/* Before these the pair has to know what the peers' kernels have acknowledged; not before a second FIN, which
- * ends the session whatever they have. */
+/* Before these the pair has to know what the peers' kernels have acknowledged; not before a FIN that only
+ * ends what is ending, whatever they have. */
 static bool wants_sample(const struct session *s, const struct pair_input *input)
 {
     const struct half_track *other = &s->pair.half[half_other(input->half)];
     switch (input->event) {
     case PAIR_EVENT_FIN:
-        return !(other->fin_in && other->fin_out);
+        return s->pair.phase < PAIR_RESETTING && !(other->fin_in && other->fin_out);
     case PAIR_EVENT_DRAINED:
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
