@@ -114,6 +114,18 @@ static void say_listening(struct program *program, const struct conf *conf)
     log_flush(program->ring);
 }
 
+/* What the limits leave, which nobody has set by that name. */
+static void say_started(struct program *program)
+{
+    struct line line;
+    if (!log_wants(program->ring, CONF_LOG_INFO))
+        return;
+    line_begin(&line, log_format(program->ring), CONF_LOG_INFO, "started");
+    line_number(&line, "workers", plane_worker_count(program->plane));
+    line_number(&line, "sessions_max", plane_sessions_max(program->plane));
+    log_line(program->ring, line_end(&line));
+}
+
 static int serve(struct program *program, const struct conf *conf)
 {
     const char *where = NULL;
@@ -122,6 +134,7 @@ static int serve(struct program *program, const struct conf *conf)
     if (error) {
         fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
     } else {
+        say_started(program);
         say_listening(program, conf);
         watch_leaks(program, conf);
         uv_run(&program->loop, UV_RUN_DEFAULT);

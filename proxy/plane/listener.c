@@ -60,7 +60,7 @@ static bool accept_one(struct listener *listener)
     enum place place = place_take(plane, frontend);
     if (place == PLACE_NONE) {
         give_way(listener);
-        pause_accepting(listener, "limit");
+        pause_accepting(listener, plane_is_full(plane) ? "descriptors" : "limit");
         return false;
     }
     int fd = socket_accept(listener->fd, &client);

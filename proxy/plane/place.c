@@ -27,7 +27,7 @@ static bool take_served(struct plane *plane, struct frontend *frontend)
  * that, it comes with one to be refused, and settles it when there is somebody to be served. */
 enum place place_take(struct plane *plane, struct frontend *frontend)
 {
-    if (place_count(&frontend->surplus, 1, conf_surplus(frontend->conf)))
+    if (place_count(&frontend->surplus, 1, frontend->surplus_max))
         return PLACE_SURPLUS;
     return take_served(plane, frontend) ? PLACE_SERVED : PLACE_NONE;
 }

@@ -7,7 +7,9 @@
  * Places to be served are bounded by `max_connections` of the frontend and by the descriptors of the process.
  * A frontend that refuses what is beyond (`over_limit: refuse`) has some more, conf_surplus(), for sessions
  * that are told 503 and nothing else; they have descriptors of their own and never take the place of one that
- * is served. Counts are atomic and never beyond their bounds, not for a moment. Any thread. */
+ * is served. Where descriptors are too few for that it has none.
+ *
+ * Counts are atomic and never beyond their bounds, not for a moment. Any thread. */
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -43,8 +43,8 @@ struct plane {
 
 /* ---- limits ---- */
 
-/* `others`: what is not promised to sessions and legs. Raises the soft limit to the hard one first. */
-static uint64_t descriptors_allowed(unsigned workers, size_t listeners, uint64_t others)
+/* Raises the soft limit to the hard one first. */
+static uint64_t descriptor_limit(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit))
@@ -53,11 +53,48 @@ static uint64_t descriptors_allowed(unsigned workers, size_t listeners, uint64_t
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
-    uint64_t reserved = DESCRIPTORS_PROCESS + workers * (listeners + DESCRIPTORS_WORKER) + others;
-    if (reserved >
-        limit.rlim_cur / 2) /* a tight limit is shared; without descriptors a half is only copied */
-        reserved = limit.rlim_cur / 2;
-    return limit.rlim_cur - reserved;
+    return limit.rlim_cur;
+}
+
+static uint64_t surplus_wanted(const struct conf *conf)
+{
+    uint64_t surplus = 0;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        surplus += conf_surplus(&conf->frontends[f]);
+    return surplus;
+}
+
+/* One for a check, and one for the last one, which parts. */
+static uint64_t checks_wanted(const struct conf *conf)
+{
+    uint64_t servers = 0;
+    for (size_t b = 0; b < conf->backend_count; b++)
+        if (conf->backends[b].check.kind != CONF_CHECK_OFF)
+            servers += conf->backends[b].server_count;
+    return 2 * servers;
+}
+
+/* Half of a tight limit is for sessions to be served, and nothing is for those to be refused; without
+ * descriptors a half is only copied. */
+static void share_descriptors(struct plane *plane)
+{
+    const struct conf *conf = plane->conf;
+    uint64_t limit = descriptor_limit();
+    uint64_t others = DESCRIPTORS_PROCESS +
+                      plane->worker_count * (plane->address_count + DESCRIPTORS_WORKER) + checks_wanted(conf);
+    uint64_t surplus = surplus_wanted(conf);
+    bool tight = others + surplus > limit / 2;
+    uint64_t reserved = others + surplus;
+    if (tight)
+        reserved = others < limit / 2 ? others : limit / 2;
+    plane->promised_max = limit - reserved;
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        plane->frontends[f].surplus_max = tight ? 0 : conf_surplus(&conf->frontends[f]);
+}
+
+uint64_t plane_sessions_max(const struct plane *plane)
+{
+    return plane->promised_max / PLANE_SESSION;
 }
 
 bool plane_admit(struct plane *plane, unsigned descriptors)
@@ -155,24 +192,6 @@ static int allocate(struct plane *plane)
     return 0;
 }
 
-static uint64_t surplus_allowed(const struct conf *conf)
-{
-    uint64_t surplus = 0;
-    for (size_t f = 0; f < conf->frontend_count; f++)
-        surplus += conf_surplus(&conf->frontends[f]);
-    return surplus;
-}
-
-/* Descriptors: one for a check, and one for the last one, which parts. */
-static uint64_t checks_allowed(const struct conf *conf)
-{
-    uint64_t servers = 0;
-    for (size_t b = 0; b < conf->backend_count; b++)
-        if (conf->backends[b].check.kind != CONF_CHECK_OFF)
-            servers += conf->backends[b].server_count;
-    return 2 * servers;
-}
-
 static int start_workers(struct plane *plane)
 {
     for (unsigned w = 0; w < plane->worker_count; w++) {
@@ -208,8 +227,7 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
     int error = allocate(plane);
     if (!error) {
-        plane->promised_max = descriptors_allowed(plane->worker_count, plane->address_count,
-                                                  surplus_allowed(conf) + checks_allowed(conf));
+        share_descriptors(plane);
         error = open_all(plane, where);
     }
     if (!error) {

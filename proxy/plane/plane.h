@@ -36,6 +36,9 @@ void plane_abort(struct plane *plane);
 /* Whether a worker still runs. */
 bool plane_running(const struct plane *plane);
 
+/* How many sessions the process has descriptors for. */
+uint64_t plane_sessions_max(const struct plane *plane);
+
 /* The counters of one worker, NULL behind the last. */
 const struct counters *plane_counters(const struct plane *plane, unsigned worker);
 

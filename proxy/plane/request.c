@@ -101,7 +101,7 @@ static enum turn begin_request(struct session *s)
     origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
     note_request(s, &request, &origin);
     if (s->place == PLACE_SURPLUS)
-        return refusal_begin(s, REASON_LIMIT, 0);
+        return refusal_begin(s, plane_is_full(s->worker->plane) ? REASON_NO_DESCRIPTORS : REASON_LIMIT, 0);
     if (!rewrite_request(s, &request, &origin))
         return refusal_of_request(s, 503);
     http_release_head(http);

@@ -32,6 +32,7 @@ struct frontend {
     const struct conf_frontend *conf;
     _Atomic uint64_t sessions; /* now, of all workers */
     _Atomic uint64_t surplus;  /* beyond those, only to be refused (proxy/plane/place.h) */
+    uint64_t surplus_max;
 };
 
 /* Work put off so that one flow can't keep the others waiting. Embedded in its owner, queued at most once. */

@@ -157,7 +157,7 @@ class Run(Case):
                 finally:
                     process.terminate()
                 self.assertEqual(process.wait(BOUND_S), 0)
-            self.assertEqual(messages(old), ["listening", "session"])
+            self.assertEqual(messages(old), ["started", "listening", "session"])
             self.assertEqual(messages(path), ["session", "draining", "stopped"])
 
 

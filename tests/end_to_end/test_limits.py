@@ -95,6 +95,21 @@ class OutOfDescriptors(unittest.TestCase):
                 subprocess.run(["prlimit", "--pid", str(proxy.pid), f"--nofile={limit}:{limit}"], check=True)
             self.check(leak, proxy, run_out=lower)
 
+    def test_few_descriptors_are_not_spent_on_refusing(self):
+        file = ("frontends:\n- {{name: f, listen: '127.0.0.1:0', backend: b, mode: http, http: {{over_limit: refuse}}}}\n"
+                "backends:\n- {{name: b, servers: ['{}']}}\n")
+        with Leak("healthy", "--http") as leak, \
+                Proxy.from_file(file.format(leak.address), before=["prlimit", "--nofile=80:80"]) as proxy, \
+                contextlib.ExitStack() as stack:
+            sessions = int(proxy.wait_for_line(r"msg=started .*sessions_max=(\d+)").group(1))
+            self.assertEqual(sessions, 20)
+            clients = [stack.enter_context(connect(proxy.address)) for _ in range(100)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            for client in clients:
+                self.assertTrue(client.recv(12).startswith(b"HTTP/1.1 200"))
+            proxy.wait_for_line(r"msg=accept_paused .*reason=descriptors")
+
     def test_waiting_clients_are_served_as_room_comes(self):
         with Leak("healthy") as leak, Proxy(leak.address, before=["prlimit", "--nofile=80:80"]) as proxy, \
                 selectors.DefaultSelector() as selector:

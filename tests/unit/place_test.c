@@ -60,7 +60,7 @@ static void those_beyond_the_limit_wait(void **state)
 static void a_frontend_that_refuses_has_a_bounded_surplus(void **state)
 {
     (void)state;
-    struct frontend frontend = {.conf = &refuses};
+    struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX};
     places_left = 10;
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
@@ -73,7 +73,7 @@ static void a_frontend_that_refuses_has_a_bounded_surplus(void **state)
 static void a_full_surplus_keeps_nobody_from_being_served(void **state)
 {
     (void)state;
-    struct frontend frontend = {.conf = &refuses, .sessions = 2};
+    struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX, .sessions = 2};
     places_left = 10;
     for (int i = 0; i < CONF_SURPLUS_MAX; i++)
         assert_int_equal(admit(&frontend), PLACE_SURPLUS);
@@ -88,7 +88,7 @@ static void a_full_surplus_keeps_nobody_from_being_served(void **state)
 static void a_look_at_an_empty_backlog_has_nobody_refused(void **state)
 {
     (void)state;
-    struct frontend frontend = {.conf = &refuses, .sessions = 1};
+    struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX, .sessions = 1};
     places_left = 10;
     enum place looking = place_take(NULL, &frontend);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
@@ -99,7 +99,7 @@ static void a_look_at_an_empty_backlog_has_nobody_refused(void **state)
 static void who_finds_no_descriptors_is_refused_or_waits(void **state)
 {
     (void)state;
-    struct frontend refusing = {.conf = &refuses};
+    struct frontend refusing = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX};
     struct frontend waiting = {.conf = &waits};
     places_left = 0;
     assert_int_equal(admit(&refusing), PLACE_SURPLUS);
