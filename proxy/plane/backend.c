@@ -403,11 +403,24 @@ static void say_set_aside(const struct target *target, int error, uint64_t for_m
     log_line(log, line_end(&line));
 }
 
+static void say_back(const struct target *target)
+{
+    const struct backend *backend = target->server->backend;
+    struct log_ring *log = backend->worker->log;
+    struct line line;
+    if (!log_wants(log, CONF_LOG_INFO))
+        return;
+    line_begin(&line, log_format(log), CONF_LOG_INFO, "server_back");
+    line_text(&line, "backend", backend->conf->name);
+    line_text(&line, "server", target->text);
+    log_line(log, line_end(&line));
+}
+
 void backend_tell(struct target *target, int error)
 {
     const struct backend *backend = target->server->backend;
-    if (error == 0)
-        health_succeeded(target->health);
+    if (error == 0 && health_succeeded(target->health))
+        say_back(target);
     if (error == 0 || !health_is_servers(error))
         return;
     uint64_t for_ms = health_failed(target->health, backend->conf, worker_now_ms(backend->worker));

@@ -70,7 +70,7 @@ static void say(const struct check *check, bool up, struct finding why)
 static void found_good(struct check *check)
 {
     /* It need not wait for a session to find out what is known already. */
-    health_succeeded(check->target->health);
+    backend_tell(check->target, 0);
     if (health_checked(check->target->health, true, check->conf))
         say(check, true, (struct finding){0});
 }

@@ -113,11 +113,12 @@ void health_try(struct health *health, const struct conf_backend *conf, uint64_t
                                                   memory_order_relaxed, memory_order_relaxed);
 }
 
-void health_succeeded(struct health *health)
+bool health_succeeded(struct health *health)
 {
     /* Nearly always there is nothing to write, and the line stays in every processor's cache. */
-    if (atomic_load_explicit(&health->record, memory_order_relaxed) != 0)
-        atomic_store_explicit(&health->record, 0, memory_order_relaxed);
+    if (atomic_load_explicit(&health->record, memory_order_relaxed) == 0)
+        return false;
+    return atomic_exchange_explicit(&health->record, 0, memory_order_relaxed) != 0;
 }
 
 uint64_t health_failed(struct health *health, const struct conf_backend *conf, uint64_t now_ms)

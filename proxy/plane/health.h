@@ -53,8 +53,8 @@ uint64_t health_due_ms(const struct health *health, uint64_t now_ms);
  * long as it was set aside last, so that one client at a time finds out. */
 void health_try(struct health *health, const struct conf_backend *conf, uint64_t now_ms);
 
-/* Connecting went well. */
-void health_succeeded(struct health *health);
+/* Connecting went well. True when that ends a time of failures. */
+bool health_succeeded(struct health *health);
 
 /* It did not. Returns for how long it is set aside now; 0: nothing new, for it was set aside before, or that
  * is off. */

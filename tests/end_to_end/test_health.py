@@ -139,6 +139,8 @@ class SetAside(unittest.TestCase):
                 wait_for(lambda: is_served(proxy, mode) and late.accepted >= 3, "sessions for the server that is back")
                 times = [int(aside["for_ms"]) for aside in lines(proxy, "server_set_aside")]
                 self.assertEqual(times, ([10, 20, 40, 80] + [100] * len(times))[:len(times)])
+                (back,) = lines(proxy, "server_back")
+                self.assertEqual((back["backend"], back["server"]), ("service", late.address))
 
     def test_a_silent_server_costs_one_client_its_patience(self):
         for mode in ("tcp", "http"):
