@@ -131,16 +131,22 @@ enum turn attachment_ended(struct session *s, enum leg_end end)
     struct exchange *x = s->exchange;
     struct http *http = &x->http[HALF_RESPONSE];
     if (end == LEG_END_FIN && http_may_end(http)) {
+        pair_note_fin(&s->pair, LEG_BACKEND);
         http->state = HTTP_COMPLETE;
         return TURN_AGAIN;
     }
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
         return end == LEG_END_FIN ? turn_step(s, (struct pair_input){.event = PAIR_EVENT_CUT})
                                   : turn_after(session_step_gone(s, LEG_BACKEND));
-    bool again = x->repeatable && !x->fresh && http_untouched(http);
+    bool untouched = http_untouched(http);
+    bool again = x->repeatable && !x->fresh && untouched;
     if (left(s, end) == TURN_ENDED)
         return TURN_ENDED;
     x->again = again;
-    return again ? attachment_begin(s)
-                 : refusal_begin(s, end == LEG_END_FIN ? REASON_NO_RESPONSE : REASON_BACKEND_RESET, 0);
+    if (again)
+        return attachment_begin(s);
+    enum reason reason = end != LEG_END_FIN ? REASON_BACKEND_RESET
+                         : untouched        ? REASON_NO_RESPONSE
+                                            : REASON_RESPONSE_CUT;
+    return refusal_begin(s, reason, 0);
 }

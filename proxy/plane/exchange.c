@@ -81,6 +81,8 @@ static void log_request(struct session *s)
     line_text(&line, "path", path);
     if (*request_id)
         line_text(&line, "request_id", request_id);
+    if (x->again)
+        line_text(&line, "resent", "yes");
     line_number(&line, "status", x->status);
     if (s->pair.stage == PAIR_STAGE_REFUSED)
         line_text(&line, "answered_for", reason_name(s->pair.cause));

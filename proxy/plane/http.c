@@ -87,9 +87,13 @@ static bool reserve(struct http *http, size_t size)
 }
 
 /* Whether the byte may follow those before it in the head: lines end in CR LF and neither comes alone, no
- * control characters, nothing before the first line. */
+ * control characters, nothing before the first line. A backend that speaks something else and waits is found
+ * out by its first byte. */
 static bool may_follow(const struct http *http, unsigned char byte)
 {
+    static const char version[] = "HTTP/1.";
+    if (http->parser.type == HTTP_RESPONSE && http->head_size < sizeof version - 1)
+        return byte == (unsigned char)version[http->head_size];
     bool after_cr = http->head_size > 0 && http->head[http->head_size - 1] == '\r';
     if (after_cr || byte == '\n')
         return after_cr && byte == '\n';

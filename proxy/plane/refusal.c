@@ -8,6 +8,8 @@
 static int status_for(enum reason reason)
 {
     switch (reason) {
+    case REASON_REQUEST_CUT:
+        return 400;
     case REASON_REQUEST_HEAD:
     case REASON_REQUEST_BODY:
         return 408;
@@ -33,10 +35,7 @@ enum turn refusal_begin(struct session *s, enum reason reason, int status)
 
 enum turn refusal_of_request(struct session *s, int status)
 {
-    enum reason reason = status == 503   ? REASON_NO_MEMORY
-                         : status == 408 ? REASON_REQUEST_CUT
-                                         : REASON_BAD_REQUEST;
-    return refusal_begin(s, reason, status);
+    return refusal_begin(s, status == 503 ? REASON_NO_MEMORY : REASON_BAD_REQUEST, status);
 }
 
 static enum turn write_answer(struct session *s)

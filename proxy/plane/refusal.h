@@ -11,7 +11,7 @@
 /* The request can't be passed on, or its answer can't. `status` 0: the one that fits the reason. */
 enum turn refusal_begin(struct session *session, enum reason reason, int status);
 
-/* The request itself is at fault, or was cut short (408), or there is no memory for it (503). */
+/* The request itself is at fault, or there is no memory for it (503). */
 enum turn refusal_of_request(struct session *session, int status);
 
 /* Answers the client, as the state machine said (PAIR_DO_ANSWER). The session may end. */

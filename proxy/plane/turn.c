@@ -44,10 +44,11 @@ enum turn turn_complete(struct session *s)
 static enum turn client_ended(struct session *s)
 {
     struct exchange *x = s->exchange;
+    pair_note_fin(&s->pair, LEG_CLIENT);
     if (s->pair.stage != PAIR_STAGE_BETWEEN && s->pair.stage != PAIR_STAGE_HEAD)
         return turn_abort(s, REASON_REQUEST_CUT);
     if (!http_untouched(&x->http[HALF_REQUEST]))
-        return refusal_of_request(s, 408);
+        return refusal_begin(s, REASON_REQUEST_CUT, 0);
     if (attachment_may_be_shared(s) && attachment_share(s) == TURN_ENDED)
         return TURN_ENDED;
     return turn_complete(s);

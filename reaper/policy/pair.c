@@ -280,10 +280,8 @@ static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
     assert(pair->phase != PAIR_CONNECTING && pair->phase != PAIR_WAITING);
     assert(pair->up[half_source(half)] && !h->fin_in);
     h->fin_in = true;
-    if (!pair->has_first_fin) {
-        pair->has_first_fin = true;
-        pair->first_fin = (uint8_t)half_source(half);
-    }
+    if (pair->phase != PAIR_CLOSING) /* there it answers ours */
+        pair_note_fin(pair, half_source(half));
     switch ((enum pair_phase)pair->phase) {
     case PAIR_CLOSING:
         return end_if_done(pair, now_ms);
@@ -727,6 +725,14 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     }
     assert(false && "an event of the table");
     return 0;
+}
+
+void pair_note_fin(struct pair *pair, enum leg leg)
+{
+    if (pair->has_first_fin)
+        return;
+    pair->has_first_fin = true;
+    pair->first_fin = (uint8_t)leg;
 }
 
 void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,

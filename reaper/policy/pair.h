@@ -150,7 +150,7 @@ struct pair {
     struct half_track half[HALF_COUNT];
     bool up[LEG_COUNT];
     bool owed;          /* the last bytes relayed went to the backend: the client may wait for an answer */
-    bool has_first_fin; /* a FIN came from a peer, */
+    bool has_first_fin; /* a FIN came from a peer before we sent any, */
     bool draining;
     bool whole_answer;          /* the backend had sent its FIN before it was reset */
     uint8_t first_fin;          /* enum leg: from this one first */
@@ -197,6 +197,10 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
  * advanced since the last sample, and while pair_probing(); else it may be 0. Only for a leg that is up. */
 void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
                  uint64_t now_ms);
+
+/* The peer of `leg` sent FIN, and the caller deals with it itself: between messages, or inside one. Only for
+ * first_fin; PAIR_EVENT_FIN notes it by itself. */
+void pair_note_fin(struct pair *pair, enum leg leg);
 
 /* The sink of `half` took bytes. */
 static inline void pair_progress(struct pair *pair, enum half half, uint64_t bytes, uint64_t now_ms)

@@ -17,6 +17,7 @@ class Deadlines(unittest.TestCase):
             (session,) = proxy.wait_for_sessions(1)
             self.assertEqual((session["reason"], session["client_close"], session["backend_close"]),
                              ("idle", "fin", "fin"))
+            self.assertEqual(session["first_fin"], "none")  # both only answered the proxy's
             self.assertGreaterEqual(int(session["age_ms"]), 1000)
 
     def test_idle_resets_who_does_not_close_within_grace(self):

@@ -278,6 +278,7 @@ class Teardown(Http):
                 client.sendall(GET + GET)
                 self.assertEqual(receive_exactly(client, 2 * len(OK)), OK + OK)
             proxy.wait_for_sessions(1)
+            self.assertEqual([request.get("resent") for request in requests_of(proxy)], [None, "yes"])
 
     def test_an_unsafe_request_that_crosses_a_close_is_not(self):
         post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
@@ -404,9 +405,39 @@ class Answers(Http):
                     (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 501)):
                 with self.subTest(request=request[:40]):
                     self.assert_answer(self.answer(proxy, request), status)
-            self.assert_answer(self.answer(proxy, b"GET / HTTP/1.1\r\nHo", client_fin=True), 408)
+            self.assert_answer(self.answer(proxy, b"GET / HTTP/1.1\r\nHo", client_fin=True), 400)
             proxy.wait_for_sessions(9)
             self.assertEqual(server.accepted_count, 0)
+
+    def test_a_backend_that_speaks_something_else_is_found_out_at_once(self):
+        """It says so in its first byte and waits: `response` is a minute."""
+        for greeting in (b"-ERR unknown command\r\n", b"SSH-2.0-OpenSSH\r\n", b"<html>hi", b"HTTP/2.0 200 OK\r\n"):
+            with self.subTest(greeting), Script([expect(GET_ON), greeting]) as script:
+                proxy = self.proxy(script.server.address)
+                self.assert_answer(self.answer(proxy, GET), 502)
+                self.assertEqual(proxy.wait_for_sessions(1)[0]["reason"], "bad_response")
+
+    def test_half_a_head_of_a_response_is_no_missing_one(self):
+        with Script([expect(GET_ON), b"HTTP/1.1 200 OK\r\nConte"]) as script:
+            proxy = self.proxy(script.server.address)
+            self.assert_answer(self.answer(proxy, GET), 502)
+            self.assertEqual(proxy.wait_for_sessions(1)[0]["reason"], "response_cut")
+
+    def test_who_sends_fin_first(self):
+        half = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
+        with Server(receive_all) as server:
+            server.expect_errors(ConnectionResetError)
+            proxy = self.proxy(server.address)
+            with proxy.connect() as client:
+                client.sendall(half)
+                client.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionResetError):
+                    receive_all(client)
+            self.assertEqual(proxy.wait_for_sessions(1)[0]["first_fin"], "client")
+            self.answer(proxy, b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n")  # the proxy does
+            self.assertEqual(proxy.wait_for_sessions(2)[1]["first_fin"], "none")
+            proxy.connect().close()
+            self.assertEqual(proxy.wait_for_sessions(3)[2]["first_fin"], "client")
 
     def test_broken_chunks_are_400_and_reset_the_backend(self):
         def handler(connection):

@@ -125,7 +125,7 @@ static void half_a_head_and_a_fin_are_answered(void **state)
     int client = proxy_client(proxy);
     send_text(client, "GET / HTTP/1.1\r\n", 0);
     shutdown(client, SHUT_WR);
-    receive_text(client, "HTTP/1.1 408 ");
+    receive_text(client, "HTTP/1.1 400 ");
     close(client);
     proxy_wait_ended(proxy, REASON_REQUEST_CUT, 1);
 }

@@ -268,7 +268,7 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
         {&get, "HTTP/1.1 2000 OK\r\n\r\n", 0, false, 400},
         {&get, "HTTP/1.1 20 OK\r\n\r\n", 0, false, 400},
         {&get, "HTTP/1.1 099 OK\r\n\r\n", 0, false, 400},
-        {&get, "HTTP/2.0 200 OK\r\n\r\n", 0, false, 505},
+        {&get, "HTTP/2.0 200 OK\r\n\r\n", 0, false, 400},
         {&get, "ICY 200 OK\r\n\r\n", 0, false, 400},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -276,8 +276,9 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
         struct message message;
         size_t used;
         http_begin(&http, HTTP_RESPONSE);
-        assert_int_equal(http_collect(&http, &limits, rows[i].text, strlen(rows[i].text), &used), HTTP_DONE);
-        int status = -http_parse_response(&http, &message, &limits, rows[i].asked);
+        int status = -http_collect(&http, &limits, rows[i].text, strlen(rows[i].text), &used);
+        if (status == -HTTP_DONE)
+            status = -http_parse_response(&http, &message, &limits, rows[i].asked);
         if (status != rows[i].status)
             fail_msg("%s: %d", rows[i].text, status);
         if (status == 0 && (message.framing != rows[i].framing || message.keep_alive != rows[i].keep_alive))
