@@ -9,10 +9,15 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/.build/release
 
+usage='usage: sh proxy/quickstart.sh [LISTEN BACKEND [FLAG...]]'
+if [ "${1:-}" = --help ]; then
+    echo "$usage"
+    exit 0
+fi
 case $# in
 0) set -- demo ;;
 1)
-    echo "usage: sh proxy/quickstart.sh [LISTEN BACKEND [FLAG...]]" >&2
+    echo "$usage" >&2
     exit 2
     ;;
 *)

@@ -94,7 +94,8 @@ static error_t survey_option(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp_option survey_options[] = {
-    {"port", KEY_PORT, "P[,P...]", 0, "Only sockets with this local port; may be repeated (default: all)", 0},
+    {"port", KEY_PORT, "P[,P...]", 0,
+     "Only sockets with this local port; may be repeated (default: all; reap wants one)", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
     {0},
 };
