@@ -1,6 +1,6 @@
 #!/bin/sh
-# Breaks the state machine, its deadlines, the wheel and what the data plane makes of HTTP in small ways, one at a time,
-# and shows which test catches each:
+# Breaks the state machine, its deadlines, the wheel, what the data plane makes of HTTP, the legs it shares and the health
+# of servers in small ways, one at a time, and shows which test catches each:
 #
 #   sh tests/mutate.sh                 all of them; exits 1 if one survives that is not said to be harmless
 #   sh tests/mutate.sh pair.c          those of one file
@@ -15,7 +15,10 @@ work=$PWD/.build/mutate
 source=$work/source
 build=$work/build
 policy='deadline_test messages_test pair_test wheel_test simulate simulate_http explore'
-plane='http_test head_test exchange_test session_test simulate_http simulate'
+plane='http_test head_test exchange_test attachment_test session_test simulate_http simulate'
+pool='pool_test attachment_test faults_test'
+health='health_test backend_test'
+checks='faults_test test_health.py'
 
 # FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy or proxy/plane; FILE#N: for the Nth time it
 # occurs. A line that begins with "harmless" says why the one below it may survive.
@@ -198,6 +201,103 @@ http.c: http->framing == MESSAGE_LENGTH ? http->body_left : UINT64_MAX; ==> UINT
 http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHUNK_TRAILER_VALUE;
 http.c: if (++http->digits > CHUNK_DIGITS_MAX) ==> if (false)
 session.c: s->pair.leg_end[leg] == LEG_END_NONE ==> false
+pool.c: return pool->legs->prev; ==> return pool->legs;
+pool.c: struct parting *leg = pool->legs; ==> struct parting *leg = oldest(pool);
+pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max / workers;
+pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max;
+pool.c: if (pool->count > share(pool)) ==> if (pool->count >= share(pool))
+pool.c: .since_ms = worker_now_ms(worker), ==> .since_ms = 0,
+pool.c: worker_set_alarm(worker, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: worker_set_alarm(pool->worker, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: expires_ms(pool) <= worker_now_ms(pool->worker)) ==> true)
+pool.c: MSG_DONTWAIT) < 0 && ==> MSG_DONTWAIT) <= 0 &&
+pool.c: (errno == EAGAIN || errno == EINTR); ==> true;
+pool.c: MSG_PEEK | MSG_DONTWAIT ==> MSG_DONTWAIT
+pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (leg->fd >= 0)
+pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (!is_silent(leg->fd))
+pool.c: if (!is_silent(fd) || ==> if (
+pool.c: leg->fd = -1; ==> ;
+pool.c: !pool->closed && worker->entered ==> worker->entered
+pool.c: !pool->closed && worker->entered == WORKER_RUNNING; ==> !pool->closed;
+pool.c: pool->closed = true; ==> ;
+pool.c: worker_clear_alarm(pool->worker, &pool->alarm); ==> ;
+pool.c: if (!plane_admit(worker->plane, PLANE_LEG)) ==> if (false)
+pool.c#1: plane_release(worker->plane, PLANE_LEG); ==> ;
+pool.c#2: plane_release(worker->plane, PLANE_LEG); ==> ;
+pool.c: since_ms < pooled_of(oldest(first))->since_ms) ==> since_ms > pooled_of(oldest(first))->since_ms)
+pool.c: for (; descriptors > 0 && worker->pools; ==> for (; worker->pools;
+attachment.c: return reuse_of(s) != CONF_REUSE_OFF; ==> return true;
+harmless: the pools of a backend that shares nothing are empty
+attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return !x->bound && !x->again &&
+attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return attachment_reuses(s) && !x->again &&
+attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return attachment_reuses(s) && !x->bound &&
+attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> reuse_of(s) == CONF_REUSE_ALWAYS;
+attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> x->repeatable;
+attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> true;
+attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> x->bound || may_take_used(s);
+attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> !attachment_reuses(s) || may_take_used(s);
+attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> !attachment_reuses(s) || x->bound;
+attachment.c: return s->pair.draining ? attachment_part(s) : ==> return
+attachment.c: session_leave_target(s); ==> ;
+attachment.c: s->exchange->fresh = false; ==> ;
+attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return x->keep_backend &&
+attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return attachment_reuses(s) &&
+attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
+attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && !x->bound &&
+attachment.c: !s->pair.draining; ==> true;
+attachment.c: session_rest(s); ==> ;
+attachment.c: x->again = again; ==> ;
+request.c: x->again = false; ==> ;
+request.c: x->bound = (x->bound && exchange_has_backend(s)) || ==> x->bound =
+request.c: (x->bound && exchange_has_backend(s)) || message_binds(request); ==> x->bound && exchange_has_backend(s);
+request.c: x->bound = (x->bound && exchange_has_backend(s)) || ==> x->bound = x->bound ||
+response.c: x->bound = x->bound || message_binds(&response); ==> ;
+response.c: x->bound = x->bound || message_binds(&response); ==> x->bound = message_binds(&response);
+message.c: case MESSAGE_PERSISTENT_AUTH: ==> 
+message.c: case MESSAGE_PROXY_AUTHENTICATE: ==> 
+health.c: while (count-- > 1 && ==> while (count-- > 0 &&
+health.c: step *= 2; ==> step *= 3;
+health.c: return step < conf->set_aside_max_ms ? step : conf->set_aside_max_ms; ==> return step;
+health.c: (failures < FAILURES_MAX ? failures : FAILURES_MAX); ==> failures;
+health.c: return until > now_ms ? until : 0; ==> return until >= now_ms ? until : 0;
+health.c: if (record == 0 || until_ms(record) > now_ms) ==> if (until_ms(record) > now_ms)
+health.c: if (record == 0 || until_ms(record) > now_ms) ==> if (record == 0)
+health.c: step_ms(conf, count), true, count), ==> step_ms(conf, count), false, count),
+health.c: now_ms + step, false, failures(record) + 1), ==> now_ms + step, true, failures(record) + 1),
+health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (until_ms(record) > now_ms)
+health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (false)
+health.c: atomic_store_explicit(&health->record, 0, memory_order_relaxed); ==> ;
+health.c: if (conf->set_aside_ms == DEADLINE_OFF) ==> if (false)
+health.c: case -EADDRNOTAVAIL: ==> 
+health.c#1: health->against = 0; ==> ;
+health.c#2: health->against = 0; ==> ;
+health.c: (good ? conf->rise : conf->fall) ==> (good ? conf->fall : conf->rise)
+health.c: return health->address.length == address->length && ==> return
+health.c: if (--health->holders == 0) { ==> if (--health->holders < 2) {
+backend.c: if (target != failed && may_serve(target, now_ms)) ==> if (may_serve(target, now_ms))
+backend.c: if (target != failed && may_serve(target, now_ms)) ==> if (target != failed)
+backend.c: if (may_serve(target, now_ms)) ==> if (true)
+backend.c: if (may_serve(target, now_ms) && (!best ==> if ((!best
+backend.c: target->sessions < best->sessions ==> target->sessions <= best->sessions
+backend.c: target_at(backend, backend->next++ % count); ==> target_at(backend, (backend->next + i) % count);
+backend.c: < health_due_ms(first->health, now_ms)) ==> <= health_due_ms(first->health, now_ms))
+backend.c: ->tried < first->tried) ==> ->tried > first->tried)
+backend.c: previous ? tried_longest_ago(backend, count) : due_first( ==> due_first(
+backend.c: health_try(target->health, backend->conf, now_ms); ==> ;
+backend.c: target->tried = ++backend->tries; ==> ;
+backend.c: target->sessions++; ==> ;
+backend.c#1: target->sessions--; ==> ;
+backend.c#2: target->sessions--; ==> ;
+backend.c: target->resting--; ==> ;
+backend.c: || target->sessions > 0 || ==> ||
+backend.c: || target->resting > 0) ==> )
+backend.c: health_succeeded(target->health); ==> ;
+backend.c: if (error == 0 || !health_is_servers(error)) ==> if (error == 0)
+check.c: if (check->step != STEP_REST && health_is_servers(error)) ==> if (check->step != STEP_REST)
+check.c: health_succeeded(check->target->health); ==> ;
+check.c: if (status < 400) ==> if (status < 300)
+check.c: if (status < 200) { ==> if (false) {
+check.c: if (check->step == STEP_CONNECTING || check->step == STEP_ANSWER) ==> if (check->step == STEP_CONNECTING)
 END
 }
 
@@ -220,10 +320,21 @@ replaced()
         }' "$1"
 }
 
+# TESTS: what has to be built for them.
+targets_of()
+{
+    for test in $1; do
+        case $test in
+        *.py) echo lastack ;;
+        *) echo "$test" ;;
+        esac
+    done
+}
+
 build()
 {
-    # shellcheck disable=SC2086 # a list of words
-    cmake --build "$build" --target $1 >"$work/build.log" 2>&1
+    # shellcheck disable=SC2046 # a list of words
+    cmake --build "$build" --target $(targets_of "$1") >"$work/build.log" 2>&1
 }
 
 run_test()
@@ -232,6 +343,7 @@ run_test()
     simulate) set -- 60 "$build/$1" --seed 1 --sessions 20000 ;;
     simulate_http) set -- 60 "$build/$1" --seed 1 --sessions 100000 ;;
     explore) set -- 600 "$build/$1" bounded 'always FIN' verify messages ;;
+    *.py) set -- 120 env LASTACK="$build/lastack" python3 "$source/tests/end_to_end/$1" --failfast ;;
     *) set -- 60 "$build/$1" ;;
     esac
     timeout "$@" >"$work/test.log" 2>&1
@@ -254,21 +366,47 @@ folder_of()
     if [ -e "reaper/policy/$1" ]; then echo reaper/policy; else echo proxy/plane; fi
 }
 
-# FOLDER: what is run for what is there.
+# FILE: what is run for it.
 tests_for()
 {
-    if [ "$1" = reaper/policy ]; then echo "$policy"; else echo "$plane"; fi
+    case $(folder_of "$1")/$1 in
+    reaper/policy/*) echo "$policy" ;;
+    */pool.c) echo "$pool" ;;
+    */health.c | */backend.c) echo "$health" ;;
+    */check.c) echo "$checks" ;;
+    *) echo "$plane" ;;
+    esac
+}
+
+# LINE: whether it was asked for.
+is_chosen()
+{
+    [ -z "$only" ] || [ "$only" = "$(file_of "$1")" ] || printf '%s\n' "$1" | grep -q -e "$only"
+}
+
+# LINE: the file that it breaks.
+file_of()
+{
+    printf '%s\n' "${1%%[#:]*}"
+}
+
+# What is run for all breaks that were asked for, once each.
+all_tests()
+{
+    mutations | grep -v '^harmless' | while IFS= read -r line; do
+        is_chosen "$line" && tests_for "$(file_of "$line")"
+    done | tr ' ' '\n' | awk '!seen[$0]++'
 }
 
 rm -rf "$work" # what is left of another run may have been built from a break
 mkdir -p "$source" || exit 1
 sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
-cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 &&
-    build "$policy $plane" || {
+tests=$(all_tests)
+cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 && build "$tests" || {
     tail -n 30 "$work/build.log"
     exit 1
 }
-verdict=$(caught_by "$policy $plane")
+verdict=$(caught_by "$tests")
 [ -z "$verdict" ] || {
     echo "without a break already, $verdict fails"
     exit 1
@@ -290,9 +428,9 @@ while IFS= read -r line; do
     reason=
     place=${line%%: *}
     rest=${line#*: }
-    file=${place%%#*}
+    file=$(file_of "$line")
     nth=${place#"$file"}
-    [ -z "$only" ] || [ "$only" = "$file" ] || echo "$line" | grep -q -e "$only" || continue
+    is_chosen "$line" || continue
     folder=$(folder_of "$file")
     count=$((count + 1))
     replaced "$folder/$file" "${nth#\#}" "${rest%% ==> *}" "${rest#* ==> }" >"$work/broken.c" || {
@@ -300,10 +438,10 @@ while IFS= read -r line; do
         exit 1
     }
     cp "$work/broken.c" "$source/$folder/$file"
-    if ! build "$(tests_for "$folder")"; then
+    if ! build "$(tests_for "$file")"; then
         verdict='does not build'
     else
-        verdict=$(caught_by "$(tests_for "$folder")")
+        verdict=$(caught_by "$(tests_for "$file")")
     fi
     cp "$folder/$file" "$source/$folder/$file"
     if [ -z "$verdict" ] && [ -n "$why" ]; then

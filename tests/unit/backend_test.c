@@ -358,6 +358,24 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
     finish(&f);
 }
 
+static void a_session_at_rest_outlives_its_address_too(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare_name(&f);
+    f.conf.resolve_interval_ms = 1;
+    begin(&f);
+    resolve(0, address_info("10.1.0.1", NULL));
+    struct target *one = pick(&f);
+    backend_rest(one);
+    wait_asked(&f, 2);
+    resolve(0, address_info("10.1.0.2", NULL));
+    assert_true(one->retired);
+    assert_string_equal(one->text, "10.1.0.1:9000");
+    backend_forget(one); /* frees it */
+    finish(&f);
+}
+
 static void a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_again(void **state)
 {
     struct fixture f;
@@ -477,6 +495,20 @@ static void who_is_set_aside_gets_no_session_and_the_others_share_its_turns(void
     assert_string_equal(turns(&f, 8), "01230123");
     backend_tell(server(&f, 1), -EMFILE); /* that was us */
     assert_string_equal(turns(&f, 4), "0123");
+    finish(&f);
+}
+
+static void a_server_that_is_due_gets_one_session_that_tries_it(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare(&f, 4, CONF_BALANCE_ROUNDROBIN);
+    begin(&f);
+    f.conf.set_aside_ms = 1;
+    assert_int_equal(health_failed(server(&f, 1)->health, &f.conf, now_ms(&f) - 1), 1);
+    assert_string_equal(turns(&f, 8), "01230230");
+    backend_tell(server(&f, 1), 0);
+    assert_string_equal(turns(&f, 4), "1230");
     finish(&f);
 }
 
@@ -660,10 +692,12 @@ int main(void)
         cmocka_unit_test(listening_waits_for_the_first_answer),
         cmocka_unit_test(a_name_that_is_unknown_makes_no_target_but_lets_others_serve),
         cmocka_unit_test(addresses_come_and_go_and_sessions_outlive_theirs),
+        cmocka_unit_test(a_session_at_rest_outlives_its_address_too),
         cmocka_unit_test(a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_again),
         cmocka_unit_test(closing_cancels_the_question),
         cmocka_unit_test(a_name_with_too_many_addresses_is_cut),
         cmocka_unit_test(who_is_set_aside_gets_no_session_and_the_others_share_its_turns),
+        cmocka_unit_test(a_server_that_is_due_gets_one_session_that_tries_it),
         cmocka_unit_test(a_server_without_sessions_for_it_refuses_them_is_no_black_hole),
         cmocka_unit_test(by_source_only_the_clients_of_the_failed_server_move),
         cmocka_unit_test(a_session_that_fails_everywhere_tries_every_server_once),

@@ -12,13 +12,7 @@ static int start(void **state)
 {
     struct proxy *proxy = malloc(sizeof *proxy);
     assert_non_null(proxy);
-    proxy_prepare(proxy);
-    proxy->frontend.mode = CONF_MODE_HTTP;
-    proxy->frontend.http = (struct conf_http){
-        .forwarded = CONF_FORWARDED_OFF, .max_head = 65536, .max_request_line = 8192, .max_fields = 100};
-    /* What waits for these fails the test. */
-    proxy->frontend.deadlines.after_ms[DEADLINE_GRACE] = 10 * WAIT_MS;
-    proxy->frontend.deadlines.after_ms[DEADLINE_MESSAGE_GRACE] = 10 * WAIT_MS;
+    proxy_prepare_http(proxy);
     proxy_start(proxy);
     *state = proxy;
     return 0;

@@ -74,6 +74,18 @@ static inline void proxy_prepare(struct proxy *proxy)
     };
 }
 
+/* The same in mode http, without a field of our own in what goes on. */
+static inline void proxy_prepare_http(struct proxy *proxy)
+{
+    proxy_prepare(proxy);
+    proxy->frontend.mode = CONF_MODE_HTTP;
+    proxy->frontend.http = (struct conf_http){
+        .forwarded = CONF_FORWARDED_OFF, .max_head = 65536, .max_request_line = 8192, .max_fields = 100};
+    /* What waits for these fails the test. */
+    proxy->frontend.deadlines.after_ms[DEADLINE_GRACE] = 10 * WAIT_MS;
+    proxy->frontend.deadlines.after_ms[DEADLINE_MESSAGE_GRACE] = 10 * WAIT_MS;
+}
+
 static inline void proxy_start(struct proxy *proxy)
 {
     const char *where = NULL;
