@@ -579,6 +579,19 @@ static void a_session_that_fails_everywhere_tries_every_server_once(void **state
             }
 }
 
+static void who_has_just_failed_is_not_tried_again_at_once_though_nobody_is_set_aside(void **state)
+{
+    struct fixture f;
+    (void)state;
+    prepare(&f, 2, CONF_BALANCE_ROUNDROBIN);
+    f.conf.set_aside_ms = DEADLINE_OFF;
+    begin(&f);
+    set_down(&f, 1);
+    assert_string_equal(turns(&f, 2), "00");
+    assert_string_equal(tries(&f, 2), "01");
+    finish(&f);
+}
+
 /* 1 is due first, then 3, then 0; 2 is down. */
 static void when_nobody_is_left_the_one_due_first_is_used_and_then_each_other(void **state)
 {
@@ -701,6 +714,7 @@ int main(void)
         cmocka_unit_test(a_server_without_sessions_for_it_refuses_them_is_no_black_hole),
         cmocka_unit_test(by_source_only_the_clients_of_the_failed_server_move),
         cmocka_unit_test(a_session_that_fails_everywhere_tries_every_server_once),
+        cmocka_unit_test(who_has_just_failed_is_not_tried_again_at_once_though_nobody_is_set_aside),
         cmocka_unit_test(when_nobody_is_left_the_one_due_first_is_used_and_then_each_other),
         cmocka_unit_test(a_single_server_is_used_whatever_is_known_of_it),
         cmocka_unit_test(

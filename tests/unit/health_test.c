@@ -40,6 +40,21 @@ static void workers_that_join_an_address_share_what_is_known(void **state)
     health_pool_free(&pool);
 }
 
+/* As the path of one unix socket may begin like another's. */
+static void an_address_that_begins_like_another_is_another(void **state)
+{
+    struct health_pool pool;
+    struct conf_address one = address_of(1), shorter = one;
+    (void)state;
+    shorter.length -= 4;
+    health_pool_init(&pool);
+    struct health *first = health_join(&pool, &one), *second = health_join(&pool, &shorter);
+    assert_ptr_not_equal(first, second);
+    health_leave(&pool, first);
+    health_leave(&pool, second);
+    health_pool_free(&pool);
+}
+
 /* ---- connecting --------------------------------------------------------------------------------------- */
 
 static void a_server_is_due_until_it_fails_and_again_when_its_time_is_over(void **state)
@@ -176,6 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_that_join_an_address_share_what_is_known),
+        cmocka_unit_test(an_address_that_begins_like_another_is_another),
         cmocka_unit_test(a_server_is_due_until_it_fails_and_again_when_its_time_is_over),
         cmocka_unit_test(each_further_failure_doubles_up_to_the_most),
         cmocka_unit_test(a_success_clears_the_history),

@@ -242,8 +242,34 @@ static void an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory(void 
     take(&bed, 0);
     struct parting *taken = bed.worker.parted;
     assert_non_null(taken);
+    send_text(bed.backend[0], "?", 0); /* it is the session's affair */
+    wait_for(bed.fds[0], POLLIN);
     taken->source.ready(&taken->source, EPOLLIN | EPOLLRDHUP);
     assert_int_equal(partings(&bed), 0);
+    finish(&bed);
+}
+
+/* recv(2) leaves errno alone then. */
+static void the_end_of_a_stream_is_no_silence_whatever_failed_before(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put(&bed, 0);
+    backend_closes(&bed, 0);
+    errno = EAGAIN;
+    take(&bed, -1);
+    finish(&bed);
+}
+
+static void an_event_for_nothing_leaves_it_where_it_is(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put(&bed, 0);
+    bed.pool.legs->source.ready(&bed.pool.legs->source, EPOLLIN);
+    take(&bed, 0);
     finish(&bed);
 }
 
@@ -403,6 +429,8 @@ int main(void)
         cmocka_unit_test(the_newest_is_taken_first),
         cmocka_unit_test(what_its_backend_closed_reset_or_wrote_to_is_not_given_out),
         cmocka_unit_test(an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory),
+        cmocka_unit_test(the_end_of_a_stream_is_no_silence_whatever_failed_before),
+        cmocka_unit_test(an_event_for_nothing_leaves_it_where_it_is),
         cmocka_unit_test(a_backend_that_closes_or_speaks_takes_its_leg_out),
         cmocka_unit_test(an_idle_leg_gets_fin_and_after_the_grace_rst),
         cmocka_unit_test(a_leg_that_came_back_counts_anew),
