@@ -242,6 +242,7 @@ attachment.c: return s->pair.draining ? attachment_part(s) : ==> return
 attachment.c: session_leave_target(s); ==> ;
 attachment.c: s->exchange->fresh = false; ==> ;
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return x->keep_backend &&
+harmless: a leg that is not kept then parts before its session ends, and not with it
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return attachment_reuses(s) &&
 attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
 attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && !x->bound &&

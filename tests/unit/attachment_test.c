@@ -11,13 +11,18 @@
 #define POST "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-static void start(struct proxy *proxy, enum conf_reuse reuse)
+static void start(struct proxy *proxy, enum conf_reuse reuse, uint64_t legs)
 {
-    proxy_prepare_http(proxy);
     proxy->backend.reuse = reuse;
-    proxy->backend.reuse_max = 32;
+    proxy->backend.reuse_max = legs;
     proxy->backend.reuse_idle_ms = 10 * WAIT_MS; /* what waits for it fails the test */
     proxy_start(proxy);
+}
+
+static void prepare_and_start(struct proxy *proxy, enum conf_reuse reuse)
+{
+    proxy_prepare_http(proxy);
+    start(proxy, reuse, 32);
 }
 
 static void answer(int client, int origin, const char *response)
@@ -67,7 +72,7 @@ static void what_one_client_leaves_the_next_takes(void **state)
 {
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_SAFE);
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     int origin = answered_over_new(&proxy, clients[0], GET);
     answered_over(clients[1], origin, GET);
@@ -81,7 +86,7 @@ static void without_reuse_each_client_keeps_its_own(void **state)
 {
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_OFF);
+    prepare_and_start(&proxy, CONF_REUSE_OFF);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     int origins[] = {answered_over_new(&proxy, clients[0], GET), answered_over_new(&proxy, clients[1], GET)};
     answered_over(clients[0], origins[0], POST);
@@ -98,7 +103,7 @@ static void what_can_not_be_repeated_gets_a_new_one_but_with_always(void **state
     (void)state;
     for (enum conf_reuse reuse = CONF_REUSE_SAFE; reuse <= CONF_REUSE_ALWAYS; reuse++) {
         struct proxy proxy;
-        start(&proxy, reuse);
+        prepare_and_start(&proxy, reuse);
         int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
         int origin = answered_over_new(&proxy, clients[0], GET);
         if (reuse == CONF_REUSE_ALWAYS)
@@ -116,7 +121,7 @@ static void nor_does_it_go_over_the_one_of_the_request_before_it(void **state)
 {
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_SAFE);
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
     int client = proxy_client(&proxy), other = proxy_client(&proxy);
     send_text(client, GET GET POST, 0);
     int first = proxy_origin(&proxy);
@@ -133,13 +138,57 @@ static void nor_does_it_go_over_the_one_of_the_request_before_it(void **state)
     proxy_free(&proxy);
 }
 
+/* Through the pool it would push out another. */
+static void what_waits_already_and_may_be_repeated_stays_on_the_leg_it_is_on(void **state)
+{
+    struct proxy proxy;
+    char byte;
+    (void)state;
+    proxy_prepare_http(&proxy);
+    start(&proxy, CONF_REUSE_SAFE, 1);
+    int client = proxy_client(&proxy), other = proxy_client(&proxy);
+    int pooled = ask_over_new(&proxy, other, GET);
+    send_text(client, GET GET, 0);
+    int kept = proxy_origin(&proxy);
+    receive_text(kept, GET);
+    answer(other, pooled, OK);
+    answer(client, kept, OK);
+    receive_text(kept, GET);
+    assert_int_equal(recv(pooled, &byte, 1, MSG_DONTWAIT), -1);
+    answer(client, kept, OK);
+    receive_end(pooled, 0); /* now there is one too many */
+    int fds[] = {client, other, kept, pooled};
+    close_all(fds, 4);
+    proxy_free(&proxy);
+}
+
+/* As one that has refused is. */
+static void the_server_of_the_last_request_is_not_passed_over(void **state)
+{
+    struct proxy proxy;
+    struct conf_server servers[2];
+    (void)state;
+    proxy_prepare_http(&proxy);
+    servers[0] = servers[1] = proxy.server;
+    proxy.backend.servers = servers;
+    proxy.backend.server_count = 2;
+    proxy.backend.balance = CONF_BALANCE_SOURCE;
+    start(&proxy, CONF_REUSE_SAFE, 32);
+    int client = proxy_client(&proxy);
+    int origin = answered_over_new(&proxy, client, GET);
+    answered_over(client, origin, GET);
+    close(client);
+    close(origin);
+    proxy_free(&proxy);
+}
+
 static void what_is_to_be_closed_is_not_shared(void **state)
 {
     static const char last[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
     static const char *const requests[] = {GET, LAST_GET};
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_ALWAYS);
+    prepare_and_start(&proxy, CONF_REUSE_ALWAYS);
     for (size_t i = 0; i < 2; i++) {
         int client = proxy_client(&proxy), other = proxy_client(&proxy);
         send_text(client, requests[i], 0);
@@ -160,7 +209,7 @@ static void a_client_that_wants_no_more_leaves_it_to_the_next(void **state)
 {
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_SAFE);
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     send_text(clients[0], LAST_GET, 0);
     int origin = proxy_origin(&proxy);
@@ -186,7 +235,7 @@ static void one_that_a_request_authenticates_is_new_and_nobody_elses(void **stat
     };
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_ALWAYS);
+    prepare_and_start(&proxy, CONF_REUSE_ALWAYS);
     int other = proxy_client(&proxy);
     int shared = answered_over_new(&proxy, other, GET);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
@@ -217,7 +266,7 @@ static void one_whose_backend_asks_for_such_an_authentication_is_nobody_elses(vo
     };
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_SAFE);
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
     int other = proxy_client(&proxy);
     int shared = answered_over_new(&proxy, other, GET);
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
@@ -253,7 +302,7 @@ static void a_request_that_meets_a_close_is_sent_again_over_a_new_one(void **sta
     struct proxy proxy;
     int earlier, later;
     (void)state;
-    start(&proxy, CONF_REUSE_SAFE);
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     pool_two(&proxy, clients, &earlier, &later);
     ask_over(clients[0], later, GET);
@@ -275,7 +324,7 @@ static void a_second_time_is_the_last(void **state)
     struct proxy proxy;
     int earlier, later;
     (void)state;
-    start(&proxy, CONF_REUSE_ALWAYS);
+    prepare_and_start(&proxy, CONF_REUSE_ALWAYS);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     pool_two(&proxy, clients, &earlier, &later);
     ask_over(clients[0], later, GET);
@@ -294,7 +343,7 @@ static void what_can_not_be_repeated_is_not_sent_again(void **state)
 {
     struct proxy proxy;
     (void)state;
-    start(&proxy, CONF_REUSE_ALWAYS);
+    prepare_and_start(&proxy, CONF_REUSE_ALWAYS);
     int clients[] = {proxy_client(&proxy), proxy_client(&proxy)};
     int origin = answered_over_new(&proxy, clients[0], GET);
     ask_over(clients[1], origin, POST);
@@ -312,6 +361,8 @@ int main(void)
         cmocka_unit_test(without_reuse_each_client_keeps_its_own),
         cmocka_unit_test(what_can_not_be_repeated_gets_a_new_one_but_with_always),
         cmocka_unit_test(nor_does_it_go_over_the_one_of_the_request_before_it),
+        cmocka_unit_test(what_waits_already_and_may_be_repeated_stays_on_the_leg_it_is_on),
+        cmocka_unit_test(the_server_of_the_last_request_is_not_passed_over),
         cmocka_unit_test(what_is_to_be_closed_is_not_shared),
         cmocka_unit_test(a_client_that_wants_no_more_leaves_it_to_the_next),
         cmocka_unit_test(one_that_a_request_authenticates_is_new_and_nobody_elses),

@@ -401,6 +401,18 @@ static void without_a_place_a_leg_parts(void **state)
     finish(&bed);
 }
 
+static void what_the_poller_will_not_watch_is_reset_and_its_place_given_back(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    poller_remove(&bed.worker.poller, bed.fds[0]);
+    put(&bed, 0);
+    wait_for(bed.backend[0], POLLHUP);
+    assert_int_equal(around.promised, 0);
+    finish(&bed);
+}
+
 static void those_that_were_idle_for_longest_give_way(void **state)
 {
     struct bed bed;
@@ -412,8 +424,10 @@ static void those_that_were_idle_for_longest_give_way(void **state)
     pool_put(&other, bed.fds[1], GRACE_MS);
     around.now_ms++;
     put(&bed, 2);
-    pool_give_way(&bed.worker, 2);
+    pool_give_way(&bed.worker, 1);
     receive_end(bed.backend[0], 0);
+    is_untouched(&bed, 1);
+    pool_give_way(&bed.worker, 1);
     receive_end(bed.backend[1], 0);
     assert_int_equal(bed.pool.count, 1);
     pool_give_way(&bed.worker, 2);
@@ -438,6 +452,7 @@ int main(void)
         cmocka_unit_test(the_pool_of_a_target_that_is_gone_keeps_nothing),
         cmocka_unit_test(a_worker_that_ends_keeps_nothing),
         cmocka_unit_test(without_a_place_a_leg_parts),
+        cmocka_unit_test(what_the_poller_will_not_watch_is_reset_and_its_place_given_back),
         cmocka_unit_test(those_that_were_idle_for_longest_give_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
