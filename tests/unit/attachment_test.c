@@ -162,26 +162,6 @@ static void what_waits_already_and_may_be_repeated_stays_on_the_leg_it_is_on(voi
     proxy_free(&proxy);
 }
 
-/* As one that has refused is. */
-static void the_server_of_the_last_request_is_not_passed_over(void **state)
-{
-    struct proxy proxy;
-    struct conf_server servers[2];
-    (void)state;
-    proxy_prepare_http(&proxy);
-    servers[0] = servers[1] = proxy.server;
-    proxy.backend.servers = servers;
-    proxy.backend.server_count = 2;
-    proxy.backend.balance = CONF_BALANCE_SOURCE;
-    start(&proxy, CONF_REUSE_SAFE, 32);
-    int client = proxy_client(&proxy);
-    int origin = answered_over_new(&proxy, client, GET);
-    answered_over(client, origin, GET);
-    close(client);
-    close(origin);
-    proxy_free(&proxy);
-}
-
 static void what_is_to_be_closed_is_not_shared(void **state)
 {
     static const char last[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
@@ -219,6 +199,52 @@ static void a_client_that_wants_no_more_leaves_it_to_the_next(void **state)
     answered_over(clients[1], origin, GET);
     close_all(clients, 2);
     close(origin);
+    proxy_free(&proxy);
+}
+
+/* ---- whose turn it is --------------------------------------------------------------------------------- */
+
+static void start_two_servers(struct proxy *proxy, struct conf_server servers[2], enum conf_balance balance)
+{
+    proxy_prepare_http(proxy);
+    servers[0] = servers[1] = proxy->server;
+    proxy->backend.servers = servers;
+    proxy->backend.server_count = 2;
+    proxy->backend.balance = balance;
+    start(proxy, CONF_REUSE_SAFE, 32);
+}
+
+/* As one that has refused is. */
+static void the_server_of_the_last_request_is_not_passed_over(void **state)
+{
+    struct proxy proxy;
+    struct conf_server servers[2];
+    (void)state;
+    start_two_servers(&proxy, servers, CONF_BALANCE_SOURCE);
+    int client = proxy_client(&proxy);
+    int origin = answered_over_new(&proxy, client, GET);
+    answered_over(client, origin, GET);
+    close(client);
+    close(origin);
+    proxy_free(&proxy);
+}
+
+/* Turns begin with the first server, the second, the first and so on. */
+static void a_client_that_has_left_its_leg_is_no_burden_to_its_server(void **state)
+{
+    struct proxy proxy;
+    struct conf_server servers[2];
+    (void)state;
+    start_two_servers(&proxy, servers, CONF_BALANCE_LEASTCONN);
+    int clients[] = {proxy_client(&proxy), proxy_client(&proxy), proxy_client(&proxy)};
+    int first = answered_over_new(&proxy, clients[0], GET);
+    int second = answered_over_new(&proxy, clients[0], GET);
+    ask_over(clients[1], first, GET); /* which is busy from now on */
+    answered_over(clients[0], second, GET);
+    answered_over(clients[2], second, GET); /* though it would be the first one's turn */
+    close_all(clients, 3);
+    close(first);
+    close(second);
     proxy_free(&proxy);
 }
 
@@ -362,9 +388,10 @@ int main(void)
         cmocka_unit_test(what_can_not_be_repeated_gets_a_new_one_but_with_always),
         cmocka_unit_test(nor_does_it_go_over_the_one_of_the_request_before_it),
         cmocka_unit_test(what_waits_already_and_may_be_repeated_stays_on_the_leg_it_is_on),
-        cmocka_unit_test(the_server_of_the_last_request_is_not_passed_over),
         cmocka_unit_test(what_is_to_be_closed_is_not_shared),
         cmocka_unit_test(a_client_that_wants_no_more_leaves_it_to_the_next),
+        cmocka_unit_test(the_server_of_the_last_request_is_not_passed_over),
+        cmocka_unit_test(a_client_that_has_left_its_leg_is_no_burden_to_its_server),
         cmocka_unit_test(one_that_a_request_authenticates_is_new_and_nobody_elses),
         cmocka_unit_test(one_whose_backend_asks_for_such_an_authentication_is_nobody_elses),
         cmocka_unit_test(a_request_that_meets_a_close_is_sent_again_over_a_new_one),
