@@ -55,7 +55,7 @@ pair.c: if (pair->draining) ==> if (false)
 pair.c: if (pair->draining && pair->stage == PAIR_STAGE_BYTES) ==> if (false)
 pair.c#1: pair->attempt_ms = now_ms; ==> ;
 pair.c: pair->servers_left--; ==> ;
-pair.c: if (!pair->has_first_fin) { ==> {
+pair.c: if (pair->has_first_fin) ==> if (false)
 pair.c: return h->held ? 0 : relay_fin(pair, half, now_ms); ==> return relay_fin(pair, half, now_ms);
 pair.c: h->held_since_ms = now_ms; ==> ;
 pair.c: if (pair->whole_answer) { ==> if (false) {
@@ -176,9 +176,9 @@ response.c: s->exchange->keep_backend = false; ==> ;
 response.c: bool last = !x->keep_client || ==> bool last = 
 response.c: x->fresh = false; ==> ;
 response.c: if (turn != TURN_ENDED && !x->keep_backend) ==> if (false)
-attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> !x->fresh && http_untouched(http);
-attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && http_untouched(http);
-attachment.c: x->repeatable && !x->fresh && http_untouched(http); ==> x->repeatable && !x->fresh;
+attachment.c: x->repeatable && !x->fresh && untouched; ==> !x->fresh && untouched;
+attachment.c: x->repeatable && !x->fresh && untouched; ==> x->repeatable && untouched;
+attachment.c: x->repeatable && !x->fresh && untouched; ==> x->repeatable && !x->fresh;
 attachment.c: s->exchange->fresh = true; ==> ;
 attachment.c: s->exchange->head_sent = false; ==> ;
 attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (http_may_end(http)) {
@@ -268,7 +268,7 @@ health.c: step_ms(conf, count), true, count), ==> step_ms(conf, count), false, c
 health.c: now_ms + step, false, failures(record) + 1), ==> now_ms + step, true, failures(record) + 1),
 health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (until_ms(record) > now_ms)
 health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (false)
-health.c: atomic_store_explicit(&health->record, 0, memory_order_relaxed); ==> ;
+health.c: return atomic_exchange_explicit(&health->record, 0, memory_order_relaxed) != 0; ==> return true;
 health.c: if (conf->set_aside_ms == DEADLINE_OFF) ==> if (false)
 health.c: case -EADDRNOTAVAIL: ==> 
 health.c#1: health->against = 0; ==> ;
@@ -294,10 +294,10 @@ backend.c#2: target->sessions--; ==> ;
 backend.c: target->resting--; ==> ;
 backend.c: || target->sessions > 0 || ==> ||
 backend.c: || target->resting > 0) ==> )
-backend.c: health_succeeded(target->health); ==> ;
+backend.c: if (error == 0 && health_succeeded(target->health)) ==> if (false)
 backend.c: if (error == 0 || !health_is_servers(error)) ==> if (error == 0)
 check.c: if (check->step != STEP_REST && health_is_servers(error)) ==> if (check->step != STEP_REST)
-check.c: health_succeeded(check->target->health); ==> ;
+check.c: backend_tell(check->target, 0); ==> ;
 check.c: if (status < 400) ==> if (status < 300)
 check.c: if (status < 200) { ==> if (false) {
 check.c: if (check->step == STEP_CONNECTING || check->step == STEP_ANSWER) ==> if (check->step == STEP_CONNECTING)

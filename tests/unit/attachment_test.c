@@ -282,6 +282,24 @@ static void one_that_a_request_authenticates_is_new_and_nobody_elses(void **stat
     proxy_free(&proxy);
 }
 
+static void a_client_whose_own_is_gone_shares_again(void **state)
+{
+    struct proxy proxy;
+    (void)state;
+    prepare_and_start(&proxy, CONF_REUSE_SAFE);
+    int client = proxy_client(&proxy), other = proxy_client(&proxy);
+    int its_own =
+        answered_over_new(&proxy, client, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM x\r\n\r\n");
+    int shared = answered_over_new(&proxy, other, GET);
+    shutdown(its_own, SHUT_WR);
+    receive_end(its_own, 0);
+    answered_over(client, shared, GET);
+    answered_over(other, shared, GET);
+    int fds[] = {client, other, its_own, shared};
+    close_all(fds, 4);
+    proxy_free(&proxy);
+}
+
 static void one_whose_backend_asks_for_such_an_authentication_is_nobody_elses(void **state)
 {
     static const char *const answers[] = {
@@ -393,6 +411,7 @@ int main(void)
         cmocka_unit_test(the_server_of_the_last_request_is_not_passed_over),
         cmocka_unit_test(a_client_that_has_left_its_leg_is_no_burden_to_its_server),
         cmocka_unit_test(one_that_a_request_authenticates_is_new_and_nobody_elses),
+        cmocka_unit_test(a_client_whose_own_is_gone_shares_again),
         cmocka_unit_test(one_whose_backend_asks_for_such_an_authentication_is_nobody_elses),
         cmocka_unit_test(a_request_that_meets_a_close_is_sent_again_over_a_new_one),
         cmocka_unit_test(a_second_time_is_the_last),
