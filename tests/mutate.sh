@@ -6,7 +6,7 @@
 #   sh tests/mutate.sh pair.c          those of one file
 #   sh tests/mutate.sh 'attempt_ms'    those whose line has this in it (a basic regular expression)
 #
-# Works on a copy in .build/mutate and takes about a quarter of an hour. For each break the tests are built and run until
+# Works on a copy in .build/mutate and takes about half an hour. For each break the tests are built and run until
 # one fails: unit tests, then short simulations, then the exploration. One that does not end counts as failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
