@@ -302,6 +302,23 @@ def connect(address, timeout_s=BOUND_S, receive_buffer=None):
     return client
 
 
+@contextlib.contextmanager
+def silent_address():
+    """An address that answers no SYN: a listener whose backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.5)
+            try:
+                filler.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
 def reset(connection):
     """Closes with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

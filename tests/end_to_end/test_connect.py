@@ -1,10 +1,8 @@
 """Connecting to the backend: refused, silent, unreachable, by name, and the next server."""
 
-import contextlib
-import socket
 import unittest
 
-from harness import Leak, Proxy, connect, main, receive_exactly, unused_port
+from harness import Leak, Proxy, connect, main, receive_exactly, silent_address, unused_port
 
 FILE = """\
 frontends:
@@ -23,23 +21,6 @@ backends:
 def proxy_with(servers, balance="roundrobin", connect_after="1s"):
     quoted = ", ".join(f"'{server}'" for server in servers)
     return Proxy.from_file(FILE.format(servers=quoted, balance=balance, connect=connect_after))
-
-
-@contextlib.contextmanager
-def silent_address():
-    """An address that answers no SYN: a listener whose backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        while True:
-            filler = stack.enter_context(socket.socket())
-            filler.settimeout(0.5)
-            try:
-                filler.connect(listener.getsockname())
-            except TimeoutError:
-                break
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 class Connecting(unittest.TestCase):

@@ -8,7 +8,7 @@ import time
 import unittest
 
 from harness import (BOUND_S, MODES, Leak, Proxy, Server, close_wait, connect, main, parse_log_line, receive_all,
-                     receive_exactly, sockets, unused_port, wait_for)
+                     receive_exactly, silent_address, sockets, unused_port, wait_for)
 
 FILE = """\
 workers: {workers}
@@ -85,23 +85,6 @@ class Late:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-
-
-@contextlib.contextmanager
-def silent_address():
-    """A listener whose backlog is full: it drops what comes, and only the connect deadline tells."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        while True:
-            filler = stack.enter_context(socket.socket())
-            filler.settimeout(0.5)
-            try:
-                filler.connect(listener.getsockname())
-            except TimeoutError:
-                break
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 class SetAside(unittest.TestCase):
