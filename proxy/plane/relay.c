@@ -234,6 +234,14 @@ enum relay_event relay_write(struct relay *relay, struct relay_leg *sink, struct
     return (size_t)taken == size ? RELAY_MORE : hold_parts(relay, parts, (size_t)taken, size - (size_t)taken);
 }
 
+/* Whether the FIN will be sent right behind what can be read now: then the last bytes wait for it, and leave
+ * in one segment with it. Where no FIN comes, the kernel would keep them for 200 ms. A reset announces a FIN
+ * too (tcp(7); net/ipv4/tcp.c, tcp_poll), and sends none. */
+static bool fin_is_next(const struct relay *relay, const struct relay_leg *source)
+{
+    return relay->passes_fin && source->fin && !source->broken;
+}
+
 /* One read and its write. RELAY_MORE when both went well. */
 static enum relay_event copy(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                              struct relay_leg *sink, uint64_t *moved)
@@ -245,9 +253,8 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
         return event;
     relay->limit_bytes -= (uint64_t)n;
     weigh(relay, (size_t)n);
-    /* The last bytes before a FIN wait for it, and leave in one segment with it. */
-    int more = source->fin && n < RELAY_SCRATCH ? MSG_MORE : 0;
-    ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, MSG_NOSIGNAL | more);
+    int flags = MSG_NOSIGNAL | (fin_is_next(relay, source) ? MSG_MORE : 0);
+    ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, flags);
     taken = after_write(sink, taken, (size_t)n);
     if (taken < 0)
         return RELAY_SINK_GONE;

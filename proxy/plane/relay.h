@@ -48,6 +48,7 @@ struct relay {
     uint32_t weight;                 /* how bulky it has been lately */
     uint64_t limit_bytes;            /* may still be read: what follows belongs to another message */
     struct pipe *pipe;               /* lent while a bulk half moves, or holds bytes */
+    bool passes_fin; /* the source's FIN goes to the sink at once; where messages are followed it does not */
 };
 
 enum relay_event {

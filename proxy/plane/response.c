@@ -21,8 +21,10 @@ static enum turn begin_tunnel(struct session *s)
     struct exchange *x = s->exchange;
     exchange_report(s);
     exchange_forget_head(x);
-    for (enum half half = 0; half < HALF_COUNT; half++)
+    for (enum half half = 0; half < HALF_COUNT; half++) {
         s->relays[half].limit_bytes = RELAY_UNLIMITED;
+        s->relays[half].passes_fin = true;
+    }
     if (turn_stage(s, PAIR_STAGE_BYTES) == TURN_ENDED)
         return TURN_ENDED;
     if (!x->ahead)

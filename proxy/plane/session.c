@@ -578,7 +578,7 @@ static void begin(struct session *s)
     size_t targets = backend_targets(&worker->backends[s->frontend->conf->backend]);
     uint64_t now_ms = worker_now_ms(worker);
     for (enum half half = 0; half < HALF_COUNT; half++)
-        s->relays[half].limit_bytes = RELAY_UNLIMITED;
+        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .passes_fin = !s->exchange};
     if (s->exchange)
         pair_init_messages(&s->pair, deadlines, now_ms);
     else

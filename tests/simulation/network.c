@@ -13,6 +13,9 @@
 
 enum { FIRST_FD = 1000, FIRST_PIPE_FD = 1 << 20, PIPES = 64 };
 
+/* How long the kernel holds bytes back that were written with MSG_MORE. */
+enum { CORK_MS = 200 };
+
 struct network network;
 
 /* What is in a pipe: bytes of one stream. */
@@ -140,8 +143,8 @@ static void after(struct event *event, uint64_t delay_ms)
 
 static void stop(struct connection *c)
 {
-    struct event *all[] = {&c->decide, &c->pump,  &c->arrive, &c->write,
-                           &c->read,   &c->fault, &c->probe,  &c->ring};
+    struct event *all[] = {&c->decide, &c->pump,  &c->arrive, &c->write, &c->read,
+                           &c->fault,  &c->probe, &c->ring,   &c->cork};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         wheel_remove(&network.wheel, &all[i]->entry);
 }
@@ -360,6 +363,14 @@ static void on_ring(struct connection *c)
     c->application->rings(c);
 }
 
+/* What MSG_MORE holds back leaves by a timer, that of a lost segment (tcp(7), TCP_CORK). A write that did not
+ * fit is pushed all the same (net/ipv4/tcp.c, tcp_sendmsg_locked). */
+static void on_cork(struct connection *c)
+{
+    if (c->corked)
+        broken(c->session, "no byte waits for a FIN that does not come");
+}
+
 static void on_connected(struct connection *c)
 {
     c->connected = true;
@@ -393,6 +404,7 @@ static int add_connection(size_t session, enum leg leg, const struct behaviour *
     c->fault = (struct event){.connection = c, .fire = on_fault};
     c->probe = (struct event){.connection = c, .fire = on_probe};
     c->ring = (struct event){.connection = c, .fire = on_ring};
+    c->cork = (struct event){.connection = c, .fire = on_cork};
     network.connections[network.connection_count] = c;
     return FIRST_FD + (int)network.connection_count++;
 }
@@ -564,9 +576,13 @@ static ssize_t writable(struct connection *c, size_t size)
 }
 
 /* The peer is shown the bytes; then they count as sent. */
-static void was_written(struct connection *c, const void *bytes, size_t size)
+static void was_written(struct connection *c, const void *bytes, size_t size, int flags)
 {
     c->application->takes(c, bytes, size);
+    c->corked = flags & MSG_MORE;
+    wheel_remove(&network.wheel, &c->cork.entry);
+    if (c->corked)
+        after(&c->cork, CORK_MS);
     c->sent_bytes += size;
     c->last_take_ms = network.now_ms;
     if (!c->vanished)
@@ -593,7 +609,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
         const struct iovec *part = &message->msg_iov[i];
         size_t taken = part->iov_len < left ? part->iov_len : left;
         if (taken > 0)
-            was_written(c, part->iov_base, taken);
+            was_written(c, part->iov_base, taken, flags);
         left -= taken;
     }
     return n;
@@ -604,7 +620,7 @@ ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags)
     struct connection *c = network_connection(fd);
     ssize_t n = takes_of(c, size, flags);
     if (n > 0)
-        was_written(c, buffer, (size_t)n);
+        was_written(c, buffer, (size_t)n, (size_t)n == size ? flags : 0);
     return n;
 }
 
@@ -634,7 +650,7 @@ static ssize_t splice_out(struct connection *c, int pipe_fd, size_t size)
     const struct connection *from = pipes[index].from;
     for (size_t left = (size_t)n; left > 0;) {
         size_t piece = left < NETWORK_PIECE ? left : NETWORK_PIECE;
-        was_written(c, from->application->wrote(from, pipes[index].offset), piece);
+        was_written(c, from->application->wrote(from, pipes[index].offset), piece, 0);
         pipes[index].offset += piece;
         pipes[index].bytes -= piece;
         left -= piece;
@@ -764,6 +780,7 @@ void socket_fin(int fd)
     if (c->dead)
         return;
     c->fin_sent = true;
+    c->corked = false;
     c->fin_sent_ms = network.now_ms;
     if (!c->vanished)
         after(&c->pump, c->peer.delay_ms);

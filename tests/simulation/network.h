@@ -79,7 +79,7 @@ struct connection {
 
     struct poller_source *source;
     struct connection *next_edge;
-    struct event decide, pump, arrive, write, read, fault, probe, ring;
+    struct event decide, pump, arrive, write, read, fault, probe, ring, cork;
 
     enum leg leg;
     int error; /* pending, negative */
@@ -91,6 +91,7 @@ struct connection {
     bool dead;                      /* the peer sent RST, or the kernel gave up on it */
     bool reset;                     /* the proxy sent RST */
     bool starved;                   /* a write did not fit */
+    bool corked;                    /* the last bytes wait for more, or for a FIN */
     bool has_edge;
 };
 

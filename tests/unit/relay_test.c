@@ -189,12 +189,45 @@ static void the_last_bytes_wait_for_the_fin_and_leave_with_it(void **state)
     send_text(line.writer, "the end", 0);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = true;
+    line.source.fin = line.source.unsure = line.relay.passes_fin = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 7);
     assert_int_equal(bytes_unsent(line.sink.fd), 7);
     shutdown(line.sink.fd, SHUT_WR);
     receive_text(line.reader, "the end");
+    line_close(&line);
+}
+
+static void nothing_waits_for_a_fin_that_is_not_passed_on(void **state)
+{
+    struct half_line line;
+    (void)state;
+    line_open(&line, 0);
+    send_text(line.writer, "a body", 0);
+    shutdown(line.writer, SHUT_WR);
+    wait_for(line.source.fd, POLLRDHUP);
+    line.source.fin = line.source.unsure = true;
+    assert_int_equal(work(&line), RELAY_FIN);
+    assert_int_equal(line.moved, 6);
+    assert_int_equal(bytes_unsent(line.sink.fd), 0);
+    line_close(&line);
+}
+
+static void nothing_waits_for_the_fin_that_a_reset_announces(void **state)
+{
+    struct half_line line;
+    (void)state;
+    line_open(&line, 0);
+    send_text(line.writer, "cut", 0);
+    wait_queued(line.source.fd, 3);
+    reset_close(line.writer);
+    line.writer = -1;
+    wait_for(line.source.fd, POLLRDHUP);
+    line.source.fin = line.source.unsure = line.source.broken = line.relay.passes_fin = true;
+    line.source.error = -ECONNRESET;
+    assert_int_equal(work(&line), RELAY_SOURCE_GONE);
+    assert_int_equal(line.moved, 3);
+    assert_int_equal(bytes_unsent(line.sink.fd), 0);
     line_close(&line);
 }
 
@@ -727,6 +760,8 @@ int main(void)
         cmocka_unit_test(an_empty_source_blocks),
         cmocka_unit_test(a_fin_comes_behind_every_byte),
         cmocka_unit_test(the_last_bytes_wait_for_the_fin_and_leave_with_it),
+        cmocka_unit_test(nothing_waits_for_a_fin_that_is_not_passed_on),
+        cmocka_unit_test(nothing_waits_for_the_fin_that_a_reset_announces),
         cmocka_unit_test(what_the_sink_does_not_take_is_held_and_goes_first),
         cmocka_unit_test(only_held_bytes_move_once_the_source_has_ended),
         cmocka_unit_test(the_budget_ends_a_turn),
