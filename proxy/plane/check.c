@@ -5,6 +5,7 @@
 #include "proxy/plane/http.h"
 #include "proxy/plane/parting.h"
 #include "proxy/plane/worker.h"
+#include "reaper/container.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -220,7 +221,7 @@ static void connected(struct check *check)
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
-    struct check *check = (struct check *)((char *)source - offsetof(struct check, source));
+    struct check *check = CONTAINER(struct check, source, source);
     if (check->step == STEP_CONNECTING && (events & (EPOLLERR | EPOLLHUP))) {
         int error = socket_error(check->fd);
         break_off(check, error ? error : -ECONNRESET);
@@ -260,12 +261,12 @@ static void next(struct check *check)
 
 static void on_task(struct task *task)
 {
-    next((struct check *)((char *)task - offsetof(struct check, first)));
+    next(CONTAINER(struct check, first, task));
 }
 
 static void on_alarm(struct alarm *alarm)
 {
-    next((struct check *)((char *)alarm - offsetof(struct check, alarm)));
+    next(CONTAINER(struct check, alarm, alarm));
 }
 
 /* ---- life ---- */

@@ -1,5 +1,7 @@
 #include "proxy/plane/http.h"
 
+#include "reaper/container.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@ enum { CHUNK_DIGITS_MAX = 15 };
 
 static struct http *http_of(llhttp_t *parser)
 {
-    return (struct http *)((char *)parser - offsetof(struct http, parser));
+    return CONTAINER(struct http, parser, parser);
 }
 
 static int on_headers_complete(llhttp_t *parser)

@@ -3,9 +3,9 @@
 #include "proxy/plane/place.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/session.h"
+#include "reaper/container.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -101,7 +101,7 @@ static void accept_some(struct listener *listener)
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
-    struct listener *listener = (struct listener *)((char *)source - offsetof(struct listener, source));
+    struct listener *listener = CONTAINER(struct listener, source, source);
     (void)events;
     if (listener->fd >= 0 && !listener->task.queued)
         accept_some(listener);
@@ -109,12 +109,12 @@ static void on_ready(struct poller_source *source, uint32_t events)
 
 static void on_task(struct task *task)
 {
-    accept_some((struct listener *)((char *)task - offsetof(struct listener, task)));
+    accept_some(CONTAINER(struct listener, task, task));
 }
 
 static void on_retry(struct alarm *alarm)
 {
-    struct listener *listener = (struct listener *)((char *)alarm - offsetof(struct listener, retry));
+    struct listener *listener = CONTAINER(struct listener, retry, alarm);
     if (listener->registered)
         listener_resume(listener);
     else

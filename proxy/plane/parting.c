@@ -1,6 +1,7 @@
 #include "proxy/plane/parting.h"
 
 #include "proxy/plane/socket.h"
+#include "reaper/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ void parting_abort(struct parting *parting)
 /* Edges come once: what came with the FIN is read as far as the FIN. */
 static void on_ready(struct poller_source *source, uint32_t events)
 {
-    struct parting *parting = (struct parting *)((char *)source - offsetof(struct parting, source));
+    struct parting *parting = CONTAINER(struct parting, source, source);
     struct worker *worker = parting->worker;
     ssize_t total = 0;
     (void)events;
@@ -58,7 +59,7 @@ static void on_ready(struct poller_source *source, uint32_t events)
 
 static void on_alarm(struct alarm *alarm)
 {
-    end((struct parting *)((char *)alarm - offsetof(struct parting, alarm)), true);
+    end(CONTAINER(struct parting, alarm, alarm), true);
 }
 
 void parting_adopt(struct parting *parting, uint64_t grace_ms)

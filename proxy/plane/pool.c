@@ -1,6 +1,7 @@
 #include "proxy/plane/pool.h"
 
 #include "proxy/plane/parting.h"
+#include "reaper/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <utlist.h>
 
 struct pooled {
-    struct parting leg; /* first: what it becomes when nobody takes it */
+    struct parting leg; /* first, for it is freed as this: what it becomes when nobody takes it */
     struct pool *pool;
     uint64_t since_ms;
     uint64_t grace_ms;
@@ -16,7 +17,7 @@ struct pooled {
 
 static struct pooled *pooled_of(struct parting *leg)
 {
-    return (struct pooled *)leg;
+    return CONTAINER(struct pooled, leg, leg);
 }
 
 static struct parting *oldest(const struct pool *pool)
@@ -58,7 +59,7 @@ static bool is_silent(int fd)
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
-    struct parting *leg = (struct parting *)((char *)source - offsetof(struct parting, source));
+    struct parting *leg = CONTAINER(struct parting, source, source);
     (void)events;
     if (leg->fd >= 0 && !is_silent(leg->fd))
         part(leg);
@@ -66,7 +67,7 @@ static void on_ready(struct poller_source *source, uint32_t events)
 
 static void on_alarm(struct alarm *alarm)
 {
-    struct pool *pool = (struct pool *)((char *)alarm - offsetof(struct pool, alarm));
+    struct pool *pool = CONTAINER(struct pool, alarm, alarm);
     while (pool->count > 0 && expires_ms(pool) <= worker_now_ms(pool->worker))
         part(oldest(pool));
     if (pool->count > 0)

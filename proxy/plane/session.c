@@ -4,6 +4,7 @@
 #include "proxy/plane/backend.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/refusal.h"
+#include "reaper/container.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -540,24 +541,22 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
 
 static void client_ready(struct poller_source *source, uint32_t events)
 {
-    leg_ready((struct session *)((char *)source - offsetof(struct session, legs[LEG_CLIENT].source)),
-              LEG_CLIENT, events);
+    leg_ready(CONTAINER(struct session, legs[LEG_CLIENT].source, source), LEG_CLIENT, events);
 }
 
 static void backend_ready(struct poller_source *source, uint32_t events)
 {
-    leg_ready((struct session *)((char *)source - offsetof(struct session, legs[LEG_BACKEND].source)),
-              LEG_BACKEND, events);
+    leg_ready(CONTAINER(struct session, legs[LEG_BACKEND].source, source), LEG_BACKEND, events);
 }
 
 static void on_task(struct task *task)
 {
-    run((struct session *)((char *)task - offsetof(struct session, task)));
+    run(CONTAINER(struct session, task, task));
 }
 
 static void on_alarm(struct alarm *alarm)
 {
-    struct session *s = (struct session *)((char *)alarm - offsetof(struct session, alarm));
+    struct session *s = CONTAINER(struct session, alarm, alarm);
     if (has_ended(s)) {
         look_again(s);
         return;

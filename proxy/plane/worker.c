@@ -6,10 +6,10 @@
 #include "proxy/plane/place.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/session.h"
+#include "reaper/container.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,7 +85,7 @@ static void on_timer(uv_timer_t *handle)
     worker->timer_due_ms = UINT64_MAX;
     poller_catch_up(&worker->poller);
     for (int i = 0; i < ALARMS_PER_TURN && (entry = wheel_pop(&worker->wheel, worker_now_ms(worker))); i++) {
-        struct alarm *alarm = (struct alarm *)entry;
+        struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
         alarm->ring(alarm);
     }
     settle(worker);
@@ -159,7 +159,7 @@ static bool may_abort(const struct worker *worker, int count)
 
 static void abort_some(struct alarm *alarm)
 {
-    struct worker *worker = (struct worker *)((char *)alarm - offsetof(struct worker, aborting));
+    struct worker *worker = CONTAINER(struct worker, aborting, alarm);
     struct session *session, *next;
     int count = 0;
     DL_FOREACH_SAFE(worker->sessions, session, next)

@@ -9,9 +9,9 @@
  * settle() frees those that ended, flushes the log and sets the timer to the wheel's next time. */
 
 #include "conf/conf.h"
+#include "proxy/loop/poller.h"
 #include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
-#include "proxy/plane/poller.h"
 #include "proxy/plane/relay.h"
 #include "proxy/watch/counters.h"
 #include "proxy/watch/log.h"
@@ -44,7 +44,7 @@ struct task {
 
 /* Something in the wheel. */
 struct alarm {
-    struct wheel_entry entry; /* first: the wheel returns it */
+    struct wheel_entry entry;
     void (*ring)(struct alarm *alarm);
 };
 

@@ -2,6 +2,7 @@
 
 #include "proxy/plane/parting.h"
 #include "proxy/plane/peer.h"
+#include "reaper/container.h"
 
 #include <argp.h>
 #include <inttypes.h>
@@ -130,7 +131,7 @@ static void attached(const struct session *session)
 
 pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
-    struct session *session = (struct session *)((char *)pair - offsetof(struct session, pair));
+    struct session *session = CONTAINER(struct session, pair, pair);
     struct hosted *hosted = hosted_of(session);
     enum pair_phase phase = (enum pair_phase)pair->phase;
     simulation->before_step(hosted, pair);
@@ -501,7 +502,7 @@ static void ring_alarms(void)
 {
     struct wheel_entry *entry;
     while ((entry = wheel_pop(&host.worker.wheel, network.now_ms))) {
-        struct alarm *alarm = (struct alarm *)entry;
+        struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
         alarm->ring(alarm);
     }
 }

@@ -10,7 +10,7 @@
  * past that write. Time passes only from event to event and is the same for all; nothing here is random but
  * what random_below() says, so a seed replays exactly. One thread. */
 
-#include "proxy/plane/poller.h"
+#include "proxy/loop/poller.h"
 #include "reaper/policy/half.h"
 #include "reaper/policy/wheel.h"
 

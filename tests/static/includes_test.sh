@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cd "$tree"
-mkdir -p reaper/policy reaper/kernel conf bench proxy/plane proxy/watch proxy/command tests/unit
+mkdir -p reaper/policy reaper/kernel conf bench proxy/loop proxy/plane proxy/watch proxy/command tests/unit
 
 # FILE LINE...: writes a file of these lines.
 write()
@@ -55,6 +55,9 @@ conf/option.c           <uv.h>
 conf/option.c           <llhttp.h>
 bench/leak.c            "proxy/plane/session.h"
 bench/leak.c            "conf/conf.h"
+proxy/loop/loop.c       "proxy/plane/session.h"
+proxy/loop/loop.c       "conf/conf.h"
+proxy/loop/loop.c       <llhttp.h>
 proxy/plane/session.c   "proxy/watch/page.h"
 proxy/plane/session.c   "proxy/command/command.h"
 proxy/plane/session.c   "bench/leak.h"

@@ -1,6 +1,6 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/poller.h"
+#include "proxy/loop/poller.h"
 #include "tests/unit/sockets.h"
 
 #include <sys/epoll.h>

@@ -1,5 +1,5 @@
-#ifndef PROXY_PLANE_POLLER_H
-#define PROXY_PLANE_POLLER_H
+#ifndef PROXY_LOOP_POLLER_H
+#define PROXY_LOOP_POLLER_H
 
 /* A worker's own epoll set behind one uv_poll_t.
  *

@@ -1,4 +1,4 @@
-#include "proxy/plane/poller.h"
+#include "proxy/loop/poller.h"
 
 #include <assert.h>
 #include <errno.h>
