@@ -232,6 +232,7 @@ static bool wants_sample(const struct session *s, const struct pair_input *input
     case PAIR_EVENT_DRAINED:
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:
+    case PAIR_EVENT_CLOSED:
     case PAIR_EVENT_EXPIRED:
     case PAIR_EVENT_DRAIN:
     case PAIR_EVENT_CUT:
@@ -426,8 +427,7 @@ bool session_look_for_client(struct session *s)
         return true;
     enum peer_hold hold = peer_hold(s->worker->netlink, session_leg(s, LEG_CLIENT)->fd);
     if (hold == PEER_CLOSED)
-        return session_step(s, (struct pair_input){.event = awaits ? PAIR_EVENT_ABORT : PAIR_EVENT_CLOSED,
-                                                   .reason = REASON_CLIENT_CLOSED});
+        return session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
     if (hold == PEER_HOLDS)
         worker_set_alarm(s->worker, &s->alarm, worker_now_ms(s->worker) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)

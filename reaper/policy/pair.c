@@ -302,14 +302,15 @@ static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
     return 0;
 }
 
-/* In RESETTING: ends once everything that the reset leg sent has been delivered. A whole answer gets its FIN
- * and its reader the time to close, for a RST could take the answer out of his hands (RFC 9112, 9.6). */
+/* In RESETTING: ends once everything that the lost leg sent has been delivered. Where a FIN tells the client
+ * the truth, it gets that and the time to close, for a RST could take the answer out of its hands (RFC 9112,
+ * 9.6). */
 static pair_actions end_if_delivered(struct pair *pair, uint64_t now_ms)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
         if (pair->half[half].held)
             return 0;
-    if (pair->whole_answer) {
+    if (pair->fin_to_client) {
         pair_actions actions = send_fin(pair, LEG_CLIENT);
         set_phase(pair, PAIR_CLOSING, now_ms);
         return actions | end_if_done(pair, now_ms);
@@ -342,10 +343,11 @@ static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now
 }
 
 /* The leg is down. What it sent before is delivered, then the other one is reset. */
-static pair_actions begin_resetting(struct pair *pair, enum reason reason, bool whole_answer, uint64_t now_ms)
+static pair_actions begin_resetting(struct pair *pair, enum reason reason, bool fin_to_client,
+                                    uint64_t now_ms)
 {
     pair->reason = (uint8_t)reason;
-    pair->whole_answer = whole_answer;
+    pair->fin_to_client = fin_to_client;
     set_phase(pair, PAIR_RESETTING, now_ms);
     return end_if_delivered(pair, now_ms);
 }
@@ -374,9 +376,11 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
  * and the backend learns that there is nobody to answer. */
 static pair_actions on_closed(struct pair *pair, uint64_t now_ms)
 {
-    assert(half_ended(&pair->half[HALF_REQUEST]));
-    if (pair->phase != PAIR_OPEN && pair->phase != PAIR_ENDING)
+    if (pair->phase == PAIR_RESETTING || pair->phase == PAIR_CLOSING)
         return 0;
+    assert(pair->stage == PAIR_STAGE_BYTES
+               ? half_ended(&pair->half[HALF_REQUEST])
+               : pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED);
     return on_gone(pair, LEG_CLIENT, REASON_CLIENT_CLOSED, now_ms);
 }
 
@@ -446,11 +450,11 @@ static pair_actions on_left(struct pair *pair, enum leg_end how, uint64_t now_ms
     return actions;
 }
 
-static pair_actions on_cut(struct pair *pair, uint64_t now_ms)
+static pair_actions on_cut(struct pair *pair, bool framed, uint64_t now_ms)
 {
     assert(pair->stage == PAIR_STAGE_ANSWERED && has_backend(pair));
     return leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE) |
-           begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms);
+           begin_resetting(pair, REASON_RESPONSE_CUT, framed, now_ms);
 }
 
 static pair_actions on_refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
@@ -715,7 +719,7 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_LEFT:
         return on_left(pair, input->end, now_ms);
     case PAIR_EVENT_CUT:
-        return on_cut(pair, now_ms);
+        return on_cut(pair, input->framed, now_ms);
     case PAIR_EVENT_REFUSE:
         return on_refuse(pair, input->reason, now_ms);
     case PAIR_EVENT_COMPLETE:

@@ -38,14 +38,23 @@
  * messages is the follower's to interpret: FIN is reported only in stage BYTES, where the machine above
  * holds, and in CLOSING and RESETTING.
  *
+ * How an exchange ends that one side broke off:
+ *   - CUT, `framed`: what came of the response is delivered, then FIN: its reader sees by the framing that
+ *     bytes are missing, and RST could take those that did come out of his hands. The client has `grace`.
+ *   - CUT, not `framed`: only the end of the connection ends such a response, so a FIN would pass for its
+ *     end: what came is delivered, then RST.
+ *   - RESET or LOST of the backend: what came is delivered, then RST.
+ *   - CLOSED, in the stages RESPONSE and ANSWERED: nobody reads the response. The request is delivered as far
+ *     as it is on its way, then the backend gets RST. An attempt to connect is given up.
+ *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
  * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
  *
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
  *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET,
- *     _LOST, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged. Bytes in a
- *     send queue are not delivered, and RST would destroy them; so a deadline whose row says
+ *     _LOST, _CLOSED, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged.
+ *     Bytes in a send queue are not delivered, and RST would destroy them; so a deadline whose row says
  *     `spares_delivery` resets no leg whose peer still takes bytes.
  *   - pair_step() for everything else. */
 
@@ -88,16 +97,16 @@ enum pair_event {
     PAIR_EVENT_DISCARDED, /* bytes of a CUT half were read and thrown away */
     PAIR_EVENT_RESET,     /* `leg` was reset by its peer */
     PAIR_EVENT_LOST,      /* the kernel gave up on the peer of `leg` */
-    PAIR_EVENT_CLOSED,   /* the client, which has sent FIN, is known to have closed: nobody is left to read */
-    PAIR_EVENT_EXPIRED,  /* the time last given by pair_next_ms() has come; harmless when early */
-    PAIR_EVENT_DRAIN,    /* end when at rest, within the `drain` deadline */
-    PAIR_EVENT_ABORT,    /* end at once, with `reason` */
-    PAIR_EVENT_STAGE,    /* the session came to `stage` */
-    PAIR_EVENT_ATTACH,   /* a backend leg is wanted; `servers_left` more may be tried */
-    PAIR_EVENT_LEFT,     /* the backend leg is ours no more, between messages or before it answered; `end` */
-    PAIR_EVENT_CUT,      /* the backend sent FIN inside a response */
-    PAIR_EVENT_REFUSE,   /* the client is to be answered by ourselves, because of `reason` */
-    PAIR_EVENT_COMPLETE, /* nothing is outstanding and nothing more will be: end, with `reason` */
+    PAIR_EVENT_CLOSED,    /* the client, which has sent FIN behind its request, is known to have closed */
+    PAIR_EVENT_EXPIRED,   /* the time last given by pair_next_ms() has come; harmless when early */
+    PAIR_EVENT_DRAIN,     /* end when at rest, within the `drain` deadline */
+    PAIR_EVENT_ABORT,     /* end at once, with `reason` */
+    PAIR_EVENT_STAGE,     /* the session came to `stage` */
+    PAIR_EVENT_ATTACH,    /* a backend leg is wanted; `servers_left` more may be tried */
+    PAIR_EVENT_LEFT,      /* the backend leg is ours no more, between messages or before it answered; `end` */
+    PAIR_EVENT_CUT,       /* the backend sent FIN inside a response; `framed` */
+    PAIR_EVENT_REFUSE,    /* the client is to be answered by ourselves, because of `reason` */
+    PAIR_EVENT_COMPLETE,  /* nothing is outstanding and nothing more will be: end, with `reason` */
     PAIR_EVENT_COUNT
 };
 
@@ -119,6 +128,7 @@ struct pair_input {
     enum pair_stage stage; /* STAGE: any but REFUSED */
     enum leg_end end;      /* LEFT: FIN or RESET; between messages also POOLED */
     uint32_t servers_left; /* ATTACH */
+    bool framed;           /* CUT: the response says how long it is, by its length or in chunks */
 };
 
 /* What the caller does after a step, in this order. A set of bits. */
@@ -152,7 +162,7 @@ struct pair {
     bool owed;          /* the last bytes relayed went to the backend: the client may wait for an answer */
     bool has_first_fin; /* a FIN came from a peer before we sent any, */
     bool draining;
-    bool whole_answer;          /* the backend had sent its FIN before it was reset */
+    bool fin_to_client;         /* in RESETTING: a FIN tells the client the truth, RST is not needed */
     uint8_t first_fin;          /* enum leg: from this one first */
     uint8_t phase;              /* enum pair_phase */
     uint8_t stage;              /* enum pair_stage */

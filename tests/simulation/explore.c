@@ -71,6 +71,7 @@ static const struct settings all_settings[] = {
      .grid_ms = 1000,
      .must_end = true,
      .messages = true,
+     .verify = VERIFY_ON,
      .rate = 1024,
      .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 2000, 1000, 1000, 2000, 2000, 1000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
@@ -174,6 +175,7 @@ static const struct move moves[] = {
      false,
      "the backend leg goes to the pool"},
     {MOVE_EVENT, {.event = PAIR_EVENT_CUT}, false, "the backend closed inside a response"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_CUT, .framed = true}, false, "the backend closed inside a framed one"},
     {MOVE_EVENT, {.event = PAIR_EVENT_REFUSE, .reason = REASON_BAD_REQUEST}, false, "refused by ourselves"},
     {MOVE_EVENT, {.event = PAIR_EVENT_COMPLETE, .reason = REASON_CLOSED}, false, "complete"},
     {MOVE_WAIT, {0}, false, "time passed"},
@@ -293,6 +295,16 @@ static uint64_t expiry_ms(const struct world *world, const struct settings *sett
     return next_ms > world->now_ms ? next_ms : world->now_ms;
 }
 
+/* The client has sent FIN behind its request and waits for what the backend says. */
+static bool nobody_reads(const struct world *world)
+{
+    if (!world->pair.up[LEG_CLIENT])
+        return false;
+    if (follows(world) && world->pair.phase <= PAIR_ENDING)
+        return stage_of(world) == PAIR_STAGE_RESPONSE || stage_of(world) == PAIR_STAGE_ANSWERED;
+    return !connecting(world) && world->fin_seen[HALF_REQUEST] && world->fin_sent[LEG_BACKEND];
+}
+
 static bool event_legal(const struct world *world, const struct settings *settings, const struct move *move)
 {
     enum half half = move->input.half;
@@ -316,8 +328,7 @@ static bool event_legal(const struct world *world, const struct settings *settin
                (move->input.leg == LEG_CLIENT || !follows(world) || stage_of(world) == PAIR_STAGE_ANSWERED ||
                 world->pair.phase >= PAIR_RESETTING);
     case PAIR_EVENT_CLOSED:
-        return settings->verify != VERIFY_OFF && !connecting(world) && world->fin_seen[HALF_REQUEST] &&
-               world->fin_sent[LEG_BACKEND] && world->pair.up[LEG_CLIENT] && !follows(world);
+        return settings->verify != VERIFY_OFF && nobody_reads(world);
     case PAIR_EVENT_EXPIRED:
         return move->early || expiry_ms(world, settings) != DEADLINE_OFF;
     case PAIR_EVENT_DRAIN:
@@ -382,7 +393,8 @@ static void check_fin(const struct world *before, const struct world *after, enu
          "a reset never becomes a FIN");
     must(leg != LEG_CLIENT || !before->pair.owed || follows(before),
          "a client that is owed an answer never gets a FIN of ours");
-    must(!before->fin_seen[half_from(leg)], "a half-closed peer never gets a FIN of ours");
+    must(!before->fin_seen[half_from(leg)] || follows(before), /* there only where it can tell the end */
+         "a half-closed peer never gets a FIN of ours");
 }
 
 /* The deadline behind an expiry that is to spare deliveries; DEADLINE_COUNT: it was another. With a rate,
@@ -683,7 +695,7 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = pair->reason;
     if (pair->phase == PAIR_ENDED)
         return;
-    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->whole_answer << 2 | world->closed << 3 |
+    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->fin_to_client << 2 | world->closed << 3 |
                          (uint8_t)pair->servers_left << 4);
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         key[n++] = (uint8_t)(pair->up[leg] | world->unacked[leg] << 1 | world->fin_unacked[leg] << 2 |

@@ -472,6 +472,19 @@ bool web_ends_well(const struct connection *c)
     return web->reading == READING_NOTHING || (web->reading == READING_HEAD && web->head_size == 0);
 }
 
+bool web_shows_cut(const struct connection *c)
+{
+    struct web *web = web_of(c);
+    const struct ask *ask = web->mark_count > 0 ? last_mark(web)->ask : NULL;
+    const struct connection *server = ask ? ask->server : NULL;
+    if (!server || !server->fin_read || ask->own_status)
+        return false;
+    if (web->reading == READING_BODY) /* by its length, and none of what came is missing */
+        return web->left != NEVER && web->body_bytes == server->written_bytes - ask->body_offset;
+    return web->reading == READING_CHUNK_SIZE || web->reading == READING_CHUNK ||
+           web->reading == READING_CHUNK_END || web->reading == READING_TRAILER;
+}
+
 /* ---- clients ---- */
 
 static void say_ask(struct connection *c, const struct ask *ask)

@@ -97,6 +97,10 @@ void web_open(struct connection *c, bool orderly);
 /* The proxy sends FIN: whether that is the end of all that was said before it. */
 bool web_ends_well(const struct connection *c);
 
+/* The proxy sends FIN inside an answer: whether its server had sent one there, and the answer itself shows to
+ * its reader that it is cut, by its length or its chunks. */
+bool web_shows_cut(const struct connection *c);
+
 /* Whether it is a server that is orderly and has answered whatever it was asked; its answers have been read.
  * It closes as soon as it reads EOF. */
 bool web_server_at_rest(const struct connection *c);

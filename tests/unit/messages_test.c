@@ -367,6 +367,60 @@ static void a_backend_that_closes_inside_a_response_resets_the_client(void **sta
     assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_FIN);
 }
 
+static void a_framed_response_that_is_cut_ends_by_fin(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_CUT, .framed = true}),
+                     to(PAIR_DO_CLOSE, LEG_BACKEND) | to(PAIR_DO_FIN, LEG_CLIENT));
+    assert_int_equal(bed.pair.phase, PAIR_CLOSING);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}),
+                     to(PAIR_DO_CLOSE, LEG_CLIENT) | PAIR_DO_END);
+    assert_int_equal(bed.pair.reason, REASON_RESPONSE_CUT);
+    assert_int_equal(bed.pair.leg_end[LEG_CLIENT], LEG_END_FIN);
+    assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_FIN);
+}
+
+static void the_fin_of_a_framed_response_goes_behind_what_came_of_it(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_HELD, .half = HALF_RESPONSE}), 0);
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_CUT, .framed = true}),
+                     to(PAIR_DO_CLOSE, LEG_BACKEND));
+    assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_DRAINED, .half = HALF_RESPONSE}),
+                     to(PAIR_DO_FIN, LEG_CLIENT));
+}
+
+static void the_request_of_a_client_that_has_closed_is_aborted(void **state)
+{
+    (void)state;
+    struct bed bed;
+    const pair_actions gone = to(PAIR_DO_CLOSE, LEG_CLIENT);
+    connecting(&bed, PAIR_STAGE_RESPONSE);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), gone | to(PAIR_DO_CLOSE, LEG_BACKEND) | PAIR_DO_END);
+    asked(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), gone | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    answered(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), gone | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(bed.pair.reason, REASON_CLIENT_CLOSED);
+    assert_int_equal(bed.pair.leg_end[LEG_CLIENT], LEG_END_FIN);
+}
+
+static void what_is_on_its_way_of_such_a_request_is_delivered_first(void **state)
+{
+    (void)state;
+    struct bed bed;
+    asked(&bed);
+    pair_sample(&bed.pair, LEG_BACKEND, 100, 0, bed.now_ms);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), to(PAIR_DO_CLOSE, LEG_CLIENT));
+    assert_int_equal(bed.pair.phase, PAIR_RESETTING);
+    pair_sample(&bed.pair, LEG_BACKEND, 0, 0, bed.now_ms);
+    assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED), to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+}
+
 static void draining_ends_at_the_next_boundary(void **state)
 {
     (void)state;
@@ -485,6 +539,10 @@ int main(void)
         cmocka_unit_test(a_leg_for_the_pool_is_left_as_it_is_and_another_may_be_attached),
         cmocka_unit_test(a_session_whose_leg_is_pooled_closes_its_client_only),
         cmocka_unit_test(a_backend_that_closes_inside_a_response_resets_the_client),
+        cmocka_unit_test(a_framed_response_that_is_cut_ends_by_fin),
+        cmocka_unit_test(the_fin_of_a_framed_response_goes_behind_what_came_of_it),
+        cmocka_unit_test(the_request_of_a_client_that_has_closed_is_aborted),
+        cmocka_unit_test(what_is_on_its_way_of_such_a_request_is_delivered_first),
         cmocka_unit_test(draining_ends_at_the_next_boundary),
         cmocka_unit_test(a_tunnel_is_a_session_of_bytes),
         cmocka_unit_test(a_request_that_is_refused_is_answered_wherever_it_is),
