@@ -6,11 +6,13 @@ time that it hopes to be long enough. Ports are the kernel's choice. LASTACK nam
 
 import collections
 import contextlib
+import errno
 import json
 import os
 import pathlib
 import re
 import resource
+import select
 import shlex
 import signal
 import socket
@@ -27,6 +29,8 @@ MODES = ["never-close", "never-read", "stopped", "never-accept", "zero-byte",
          "keep-alive", "forked", "queued", "trickle", "healthy"]
 
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|: runtime error: ")
+
+TCP_CLOSE = 7  # include/net/tcp_states.h
 
 # Long enough for any machine that is only slow; a test that needs it has failed.
 BOUND_S = 120
@@ -295,11 +299,32 @@ def connect(address, timeout_s=BOUND_S, receive_buffer=None):
     if receive_buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     try:
-        client.connect(target)
+        if family == socket.AF_UNIX:
+            client.connect(target)
+        else:
+            shake_hands(client, target, timeout_s)
     except OSError:
         client.close()
         raise
     return client
+
+
+def shake_hands(client, target, timeout_s):
+    """Connects, and leaves it to the next recv() to say that the peer has reset what it had accepted. connect()
+    would say so itself where this thread comes late to look."""
+    client.setblocking(False)
+    error = client.connect_ex(target)
+    if error == errno.EINPROGRESS:
+        waiting = select.poll()
+        waiting.register(client, select.POLLOUT)
+        if not waiting.poll(timeout_s * 1000):
+            raise TimeoutError("timed out")
+        state, options = struct.unpack("B4xB", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 6))
+        refused = state == TCP_CLOSE and options == 0  # nothing was agreed on
+        error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if refused else 0
+    if error:
+        raise OSError(error, os.strerror(error))
+    client.settimeout(timeout_s)
 
 
 @contextlib.contextmanager

@@ -157,8 +157,7 @@ static int narrow_client(const struct proxy *proxy)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     set_buffer(fd, SO_RCVBUF, 2048);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address->address, address->length), 0);
-    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    connect_to(fd, (const struct sockaddr *)&address->address, address->length);
     return fd;
 }
 

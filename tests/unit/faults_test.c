@@ -133,13 +133,12 @@ static void answer_check(const struct proxy *proxy)
     close(fd);
 }
 
-static void wait_failed(void)
+static void wait_failures(unsigned count)
 {
-    for (int waited_ms = 0; fault_failed() == 0; waited_ms++) {
+    for (int waited_ms = 0; fault_failed() < count; waited_ms++) {
         assert_true(waited_ms < WAIT_MS);
         pause_ms(1);
     }
-    fault_disarm();
 }
 
 static void a_check_that_we_lack_something_for_says_nothing_of_the_server(void **state)
@@ -169,7 +168,8 @@ static void a_check_that_we_lack_something_for_says_nothing_of_the_server(void *
         proxy_start(proxy);
         if (faults[i].kind != CONF_CHECK_TCP)
             answer_check(proxy);
-        wait_failed();
+        wait_failures(1);
+        fault_disarm();
         clear_origin(proxy);
         proxy_relay_one(proxy); /* by the same worker, so it has come to its finding */
         const struct health *health = plane_health(proxy->plane, 0)->first;
@@ -433,8 +433,10 @@ static void bytes_that_can_not_be_held_end_their_session(void **state)
 static void a_reset_whose_error_got_lost_is_still_a_reset(void **state)
 {
     struct proxy *proxy = new_proxy();
+    int others[2];
     (void)state;
     proxy_start(proxy);
+    proxy_session(proxy, others);
     for (int end = 0; end < 2; end++) {
         int fds[2], error = 0;
         socklen_t length = sizeof error;
@@ -443,7 +445,8 @@ static void a_reset_whose_error_got_lost_is_still_a_reset(void **state)
         receive_text(fds[1], "x");
         int leg = find_leg(fds[end]);
         fault_arm(FAULT_EPOLL_WAIT, FAULT_OTHERS, EINTR, 1, UINT_MAX);
-        pause_ms(10); /* a look that began before has ended; else the test finds no error to take */
+        send_text(others[0], "x", 0); /* makes it look again: the look that began before has ended then */
+        wait_failures(2);
         reset_close(fds[end]);
         wait_for(leg, POLLHUP);
         assert_int_equal(getsockopt(leg, SOL_SOCKET, SO_ERROR, &error, &length), 0);
@@ -452,6 +455,8 @@ static void a_reset_whose_error_got_lost_is_still_a_reset(void **state)
         close(fds[!end]);
         proxy_wait_ended(proxy, end ? REASON_BACKEND_RESET : REASON_CLIENT_RESET, 1);
     }
+    close(others[0]);
+    close(others[1]);
     end_proxy(proxy);
 }
 

@@ -191,7 +191,7 @@ static void clients_that_can_not_be_served_wait(void **state)
     leave_descriptors(1);
     uint64_t began_ms = clock_ms();
     for (int i = 0; i < WAITING; i++)
-        assert_int_equal(connect(clients[i], (const struct sockaddr *)&address->address, address->length), 0);
+        connect_to(clients[i], (const struct sockaddr *)&address->address, address->length);
     while (proxy_ended(proxy, REASON_NO_DESCRIPTORS) == 0)
         pause_ms(1);
     set_descriptors(0);
@@ -227,7 +227,7 @@ static void clients_that_can_not_be_accepted_wait(void **state)
     size_t hole_count = fill_holes(holes, HOLES);
     leave_descriptors(0);
     for (int i = 0; i < CROWD; i++)
-        assert_int_equal(connect(clients[i], (const struct sockaddr *)&address->address, address->length), 0);
+        connect_to(clients[i], (const struct sockaddr *)&address->address, address->length);
     pause_ms(300); /* gives it the time to do wrong; nothing depends on it */
     assert_int_equal(proxy_accepted(proxy), 1);
     set_descriptors(0);

@@ -63,6 +63,16 @@ static inline void set_buffer(int fd, int option, int bytes)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes), 0);
 }
 
+/* Non-blocking from then on. connect(2) must not wait: when the proxy has accepted the client and reset it by
+ * the time that the waiting thread runs, connect(2) says so (ECONNRESET), and the next read does not. */
+static inline void connect_to(int fd, const struct sockaddr *address, socklen_t length)
+{
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    if (connect(fd, address, length))
+        assert_int_equal(errno, EINPROGRESS);
+    wait_for(fd, POLLOUT);
+}
+
 /* A socket that listens on 127.0.0.1; *address is where. */
 static inline int listen_on_loopback(struct sockaddr_in *address)
 {
