@@ -194,8 +194,8 @@ harmless: of one who says so much something is left unread, and then close(2) se
 parting.c: end(parting, n > 0); ==> end(parting, false);
 parting.c: end(parting, n > 0); ==> end(parting, true);
 parting.c: socket_fin(parting->fd); ==> ;
-parting.c: worker_clear_alarm(worker, &parting->alarm); ==> ;
-parting.c: poller_remove(&worker->poller, fd); ==> ;
+parting.c: loop_clear_alarm(&worker->loop, &parting->alarm); ==> ;
+parting.c: poller_remove(&worker->loop.poller, fd); ==> ;
 parting.c: if (n < 0 && errno == EINTR) ==> if (false)
 http.c: http->framing == MESSAGE_LENGTH ? http->body_left : UINT64_MAX; ==> UINT64_MAX;
 http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHUNK_TRAILER_VALUE;
@@ -206,10 +206,10 @@ pool.c: struct parting *leg = pool->legs; ==> struct parting *leg = oldest(pool)
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max / workers;
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max;
 pool.c: if (pool->count > share(pool)) ==> if (pool->count >= share(pool))
-pool.c: .since_ms = worker_now_ms(worker), ==> .since_ms = 0,
-pool.c: worker_set_alarm(worker, &pool->alarm, expires_ms(pool)); ==> ;
-pool.c: worker_set_alarm(pool->worker, &pool->alarm, expires_ms(pool)); ==> ;
-pool.c: expires_ms(pool) <= worker_now_ms(pool->worker)) ==> true)
+pool.c: .since_ms = loop_now_ms(&worker->loop), ==> .since_ms = 0,
+pool.c: loop_set_alarm(&worker->loop, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: expires_ms(pool) <= loop_now_ms(&pool->worker->loop)) ==> true)
 pool.c: MSG_DONTWAIT) < 0 && ==> MSG_DONTWAIT) <= 0 &&
 pool.c: (errno == EAGAIN || errno == EINTR); ==> true;
 harmless: what is not silent parts, and of a parting nobody reads
@@ -217,11 +217,11 @@ pool.c: MSG_PEEK | MSG_DONTWAIT ==> MSG_DONTWAIT
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (leg->fd >= 0)
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (!is_silent(leg->fd))
 pool.c: if (!is_silent(fd) || ==> if (
-pool.c: leg->fd = -1; ==> ;
+parting.c: parting->fd = -1; ==> ;
 pool.c: !pool->closed && worker->entered ==> worker->entered
 pool.c: !pool->closed && worker->entered == WORKER_RUNNING; ==> !pool->closed;
 pool.c: pool->closed = true; ==> ;
-pool.c: worker_clear_alarm(pool->worker, &pool->alarm); ==> ;
+pool.c: loop_clear_alarm(&pool->worker->loop, &pool->alarm); ==> ;
 pool.c: if (!plane_admit(worker->plane, PLANE_LEG)) ==> if (false)
 pool.c#1: plane_release(worker->plane, PLANE_LEG); ==> ;
 pool.c#2: plane_release(worker->plane, PLANE_LEG); ==> ;

@@ -168,7 +168,7 @@ static int server_resolve(struct server *server)
         return 0;
     snprintf(port, sizeof port, "%u", server->conf->port);
     server->request.data = server;
-    int error = uv_getaddrinfo(&server->backend->worker->loop, &server->request, on_resolved,
+    int error = uv_getaddrinfo(&server->backend->worker->loop.uv, &server->request, on_resolved,
                                server->conf->host, port, &hints);
     server->resolving = error == 0;
     return error;
@@ -212,7 +212,7 @@ int backend_init(struct backend *backend, const struct conf_backend *conf, struc
     backend->servers = calloc(conf->server_count, sizeof *backend->servers);
     if (!backend->servers)
         return -ENOMEM;
-    uv_timer_init(&worker->loop, &backend->timer);
+    uv_timer_init(&worker->loop.uv, &backend->timer);
     backend->timer.data = backend;
     int error = 0;
     for (size_t i = 0; i < conf->server_count && !error; i++)
@@ -352,7 +352,7 @@ static struct target *tried_longest_ago(const struct backend *backend, size_t co
 struct target *backend_pick(struct backend *backend, const union socket_address *client,
                             const struct target *previous)
 {
-    uint64_t now_ms = worker_now_ms(backend->worker);
+    uint64_t now_ms = loop_now_ms(&backend->worker->loop);
     size_t count = backend_targets(backend);
     if (count == 0)
         return NULL;
@@ -423,7 +423,7 @@ void backend_tell(struct target *target, int error)
         say_back(target);
     if (error == 0 || !health_is_servers(error))
         return;
-    uint64_t for_ms = health_failed(target->health, backend->conf, worker_now_ms(backend->worker));
+    uint64_t for_ms = health_failed(target->health, backend->conf, loop_now_ms(&backend->worker->loop));
     if (for_ms > 0)
         say_set_aside(target, error, for_ms);
 }

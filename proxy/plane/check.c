@@ -89,7 +89,7 @@ static void leave(struct check *check, bool broken)
 {
     const struct deadlines *deadlines = &plane_conf(check->worker->plane)->deadlines;
     if (broken) {
-        poller_remove(&check->worker->poller, check->fd);
+        poller_remove(&check->worker->loop.poller, check->fd);
         socket_abort(check->fd);
     } else {
         parting_begin(check->worker, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
@@ -236,7 +236,8 @@ static void begin(struct check *check)
 {
     int fd = socket_connect(&check->target->address, &check->conf->tcp);
     int error =
-        fd < 0 ? fd : poller_add(&check->worker->poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &check->source);
+        fd < 0 ? fd
+               : poller_add(&check->worker->loop.poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &check->source);
     if (!error) {
         check->fd = fd;
         check->step = STEP_CONNECTING;
@@ -254,8 +255,8 @@ static void next(struct check *check)
         found_bad(check, (struct finding){.error = "no answer within check_interval"});
     if (check->step != STEP_NONE)
         leave(check, check->step == STEP_CONNECTING);
-    worker_set_alarm(check->worker, &check->alarm,
-                     worker_now_ms(check->worker) + check->conf->check_interval_ms);
+    loop_set_alarm(&check->worker->loop, &check->alarm,
+                   loop_now_ms(&check->worker->loop) + check->conf->check_interval_ms);
     begin(check);
 }
 
@@ -283,7 +284,7 @@ struct check *check_start(struct backend *backend, struct target *target)
     check->conf = backend->conf;
     check->target = target;
     check->fd = -1;
-    worker_put_off(check->worker, &check->first);
+    loop_put_off(&check->worker->loop, &check->first);
     return check;
 }
 
@@ -293,7 +294,7 @@ void check_stop(struct check *check)
         return;
     if (check->step != STEP_NONE)
         leave(check, check->step == STEP_CONNECTING);
-    worker_forget(check->worker, &check->first);
-    worker_clear_alarm(check->worker, &check->alarm);
+    loop_forget(&check->worker->loop, &check->first);
+    loop_clear_alarm(&check->worker->loop, &check->alarm);
     free(check);
 }

@@ -62,7 +62,7 @@ static void log_request(struct session *s)
 {
     const struct exchange *x = s->exchange;
     struct log_ring *log = s->worker->log;
-    uint64_t now_ms = worker_now_ms(s->worker);
+    uint64_t now_ms = loop_now_ms(&s->worker->loop);
     uint64_t whole_ms = x->whole_ms ? x->whole_ms : now_ms;
     char client[SOCKET_TEXT];
     const char *method = x->line ? x->line : "none";

@@ -36,19 +36,19 @@ static void say_paused(struct listener *listener, const char *why)
 
 static void pause_accepting(struct listener *listener, const char *why)
 {
-    uint64_t now_ms = worker_now_ms(listener->worker);
+    uint64_t now_ms = loop_now_ms(&listener->worker->loop);
     if (now_ms >= listener->say_again_ms) {
         say_paused(listener, why);
         listener->say_again_ms = now_ms + SAY_EVERY_MS;
     }
     listener->paused = true;
-    worker_set_alarm(listener->worker, &listener->retry, now_ms + LISTENER_RETRY_MS);
+    loop_set_alarm(&listener->worker->loop, &listener->retry, now_ms + LISTENER_RETRY_MS);
 }
 
 static void rest(struct listener *listener, const char *why)
 {
     pause_accepting(listener, why);
-    listener->rest_until_ms = worker_now_ms(listener->worker) + LISTENER_RETRY_MS;
+    listener->rest_until_ms = loop_now_ms(&listener->worker->loop) + LISTENER_RETRY_MS;
 }
 
 /* One connection. False when there is none, or none can be taken now. */
@@ -91,12 +91,12 @@ static bool accept_one(struct listener *listener)
 
 static void accept_some(struct listener *listener)
 {
-    if (worker_now_ms(listener->worker) < listener->rest_until_ms)
+    if (loop_now_ms(&listener->worker->loop) < listener->rest_until_ms)
         return; /* the alarm is set */
     for (int i = 0; i < ACCEPTS_PER_TURN; i++)
         if (!accept_one(listener))
             return;
-    worker_put_off(listener->worker, &listener->task);
+    loop_put_off(&listener->worker->loop, &listener->task);
 }
 
 static void on_ready(struct poller_source *source, uint32_t events)
@@ -135,7 +135,7 @@ void listener_open(struct listener *listener)
 {
     /* One unix listening socket is shared by all workers: wake one of them, not all. */
     int error =
-        poller_add(&listener->worker->poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
+        poller_add(&listener->worker->loop.poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
     listener->registered = !error;
     if (error)
         pause_accepting(listener, uv_err_name(error));
@@ -154,9 +154,9 @@ void listener_close(struct listener *listener, bool accept_rest)
         return;
     while (accept_rest && accept_one(listener))
         ;
-    worker_forget(listener->worker, &listener->task);
-    worker_clear_alarm(listener->worker, &listener->retry);
-    poller_remove(&listener->worker->poller, listener->fd);
+    loop_forget(&listener->worker->loop, &listener->task);
+    loop_clear_alarm(&listener->worker->loop, &listener->retry);
+    poller_remove(&listener->worker->loop.poller, listener->fd);
     close(listener->fd);
     listener->fd = -1;
 }

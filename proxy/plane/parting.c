@@ -11,7 +11,7 @@
 
 static void close_leg(struct worker *worker, int fd, bool abort)
 {
-    poller_remove(&worker->poller, fd);
+    poller_remove(&worker->loop.poller, fd);
     if (abort) {
         socket_abort(fd);
         counter_add(&worker->counters.resets[LEG_BACKEND], 1);
@@ -20,16 +20,26 @@ static void close_leg(struct worker *worker, int fd, bool abort)
     }
 }
 
+static void free_parting(struct grave *grave)
+{
+    free(CONTAINER(struct parting, grave, grave));
+}
+
+void parting_bury(struct parting *parting)
+{
+    parting->fd = -1;
+    loop_bury(&parting->worker->loop, &parting->grave, free_parting);
+}
+
 static void end(struct parting *parting, bool abort)
 {
     struct worker *worker = parting->worker;
     close_leg(worker, parting->fd, abort);
-    parting->fd = -1;
     plane_release(worker->plane, PLANE_LEG);
     worker->places = true;
-    worker_clear_alarm(worker, &parting->alarm);
+    loop_clear_alarm(&worker->loop, &parting->alarm);
     DL_DELETE(worker->partings, parting);
-    LL_PREPEND(worker->parted, parting);
+    parting_bury(parting);
 }
 
 void parting_abort(struct parting *parting)
@@ -69,8 +79,8 @@ void parting_adopt(struct parting *parting, uint64_t grace_ms)
     parting->alarm.ring = on_alarm;
     DL_APPEND(worker->partings, parting);
     socket_fin(parting->fd);
-    worker_set_alarm(worker, &parting->alarm, worker_now_ms(worker) + grace_ms);
-    if (poller_move(&worker->poller, parting->fd, EPOLLIN | EPOLLRDHUP, &parting->source))
+    loop_set_alarm(&worker->loop, &parting->alarm, loop_now_ms(&worker->loop) + grace_ms);
+    if (poller_move(&worker->loop.poller, parting->fd, EPOLLIN | EPOLLRDHUP, &parting->source))
         end(parting, true);
 }
 

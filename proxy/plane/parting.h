@@ -12,7 +12,8 @@
 struct parting {
     struct poller_source source;
     struct alarm alarm;
-    struct parting *prev, *next; /* in worker->partings, then (next) in worker->parted */
+    struct parting *prev, *next; /* in worker->partings, or in a pool */
+    struct grave grave;          /* when its socket is closed */
     struct worker *worker;
     int fd;
 };
@@ -23,6 +24,9 @@ void parting_begin(struct worker *worker, int fd, uint64_t grace_ms);
 /* The same with memory that the caller has, from malloc(): worker and fd are set, the rest is zero, and the
  * descriptor is among those promised. */
 void parting_adopt(struct parting *parting, uint64_t grace_ms);
+
+/* Frees it when this pass is over: the poller may still have an event for it. */
+void parting_bury(struct parting *parting);
 
 /* Resets it. */
 void parting_abort(struct parting *parting);

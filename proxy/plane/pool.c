@@ -68,10 +68,10 @@ static void on_ready(struct poller_source *source, uint32_t events)
 static void on_alarm(struct alarm *alarm)
 {
     struct pool *pool = CONTAINER(struct pool, alarm, alarm);
-    while (pool->count > 0 && expires_ms(pool) <= worker_now_ms(pool->worker))
+    while (pool->count > 0 && expires_ms(pool) <= loop_now_ms(&pool->worker->loop))
         part(oldest(pool));
     if (pool->count > 0)
-        worker_set_alarm(pool->worker, &pool->alarm, expires_ms(pool));
+        loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool));
 }
 
 /* Its share of what all workers may keep. */
@@ -96,9 +96,9 @@ static struct parting *keep(struct pool *pool, int fd, uint64_t grace_ms)
     if (pooled) {
         *pooled = (struct pooled){.leg = {.source.ready = on_ready, .worker = worker, .fd = fd},
                                   .pool = pool,
-                                  .since_ms = worker_now_ms(worker),
+                                  .since_ms = loop_now_ms(&worker->loop),
                                   .grace_ms = grace_ms};
-        if (poller_move(&worker->poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
+        if (poller_move(&worker->loop.poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
             return &pooled->leg;
     }
     free(pooled);
@@ -118,7 +118,7 @@ void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
     DL_PREPEND(pool->legs, leg);
     if (pool->count++ == 0) {
         DL_APPEND(worker->pools, pool);
-        worker_set_alarm(worker, &pool->alarm, expires_ms(pool));
+        loop_set_alarm(&worker->loop, &pool->alarm, expires_ms(pool));
     }
     if (pool->count > share(pool))
         part(oldest(pool));
@@ -130,14 +130,12 @@ int pool_take(struct pool *pool, uint32_t events, struct poller_source *source)
     while (pool->count > 0) {
         struct parting *leg = pool->legs;
         int fd = leg->fd;
-        if (!is_silent(fd) || poller_move(&worker->poller, fd, events, source)) {
+        if (!is_silent(fd) || poller_move(&worker->loop.poller, fd, events, source)) {
             part(leg);
             continue;
         }
         leave(leg);
-        /* The poller may still have an event for it in this turn. */
-        leg->fd = -1;
-        LL_PREPEND(worker->parted, leg);
+        parting_bury(leg);
         plane_release(worker->plane, PLANE_LEG);
         return fd;
     }
@@ -148,7 +146,7 @@ void pool_close(struct pool *pool)
 {
     pool->closed = true;
     empty(pool);
-    worker_clear_alarm(pool->worker, &pool->alarm);
+    loop_clear_alarm(&pool->worker->loop, &pool->alarm);
 }
 
 void pool_empty_all(struct worker *worker)

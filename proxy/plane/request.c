@@ -124,7 +124,7 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
     struct message_limits limits = exchange_limits(s);
     *used = 0;
     if (http_untouched(http)) {
-        s->exchange->began_ms = worker_now_ms(s->worker);
+        s->exchange->began_ms = loop_now_ms(&s->worker->loop);
         s->exchange->whole_ms = 0;
         s->exchange->asked = (struct message_asked){0};
     }
@@ -231,7 +231,7 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
 static enum turn request_went(struct session *s)
 {
     if (s->exchange->whole_ms == 0)
-        s->exchange->whole_ms = worker_now_ms(s->worker);
+        s->exchange->whole_ms = loop_now_ms(&s->worker->loop);
     if (session_leg(s, LEG_CLIENT)->broken)
         return turn_after(session_step_gone(s, LEG_CLIENT));
     if (s->pair.stage == PAIR_STAGE_BODY)

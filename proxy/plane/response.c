@@ -63,7 +63,7 @@ static enum turn write_response(struct session *s, const struct message *respons
         relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, 2, &moved);
     free(head);
     if (moved > 0)
-        pair_progress(&s->pair, HALF_RESPONSE, moved, worker_now_ms(s->worker));
+        pair_progress(&s->pair, HALF_RESPONSE, moved, loop_now_ms(&s->worker->loop));
     enum turn turn = turn_written(s, HALF_RESPONSE, event);
     return status < 0 && turn == TURN_AGAIN && exchange_follows(s) ? bad_response(s) : turn;
 }

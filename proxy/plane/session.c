@@ -108,7 +108,7 @@ static void done(struct session *s)
     log_end(s);
     count_end(s);
     session_leave_target(s);
-    worker_clear_alarm(s->worker, &s->alarm);
+    loop_clear_alarm(&s->worker->loop, &s->alarm);
     worker_session_done(s->worker, s);
 }
 
@@ -118,8 +118,8 @@ static void look_again(struct session *s)
 {
     s->clearing = peer_look(s->worker->netlink, &s->peer);
     if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
-        worker_set_alarm(s->worker, &s->alarm,
-                         worker_now_ms(s->worker) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
+        loop_set_alarm(&s->worker->loop, &s->alarm,
+                       loop_now_ms(&s->worker->loop) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
     else
         done(s);
 }
@@ -131,8 +131,8 @@ static void finish(struct session *s)
         relay_free(&s->relays[half], &s->worker->tools);
     if (s->exchange)
         exchange_end(s);
-    worker_clear_alarm(s->worker, &s->alarm);
-    worker_forget(s->worker, &s->task);
+    loop_clear_alarm(&s->worker->loop, &s->alarm);
+    loop_forget(&s->worker->loop, &s->task);
     worker_session_ended(s->worker, s);
     s->looks = 0;
     if (s->clearing == CLEARING_STILL)
@@ -157,7 +157,7 @@ static void leg_close(struct session *s, enum leg leg, bool abort)
     struct relay_leg *l = session_leg(s, leg);
     if (l->fd < 0)
         return;
-    poller_remove(&s->worker->poller, l->fd);
+    poller_remove(&s->worker->loop.poller, l->fd);
     if (abort)
         socket_abort(l->fd);
     else
@@ -199,7 +199,7 @@ static void obey(struct session *s, pair_actions actions)
     struct pair_input outcome;
     perform(s, actions);
     while ((actions & PAIR_DO_CONNECT) && connect_next(s, &outcome)) {
-        actions = pair_step(&s->pair, &outcome, worker_now_ms(s->worker));
+        actions = pair_step(&s->pair, &outcome, loop_now_ms(&s->worker->loop));
         perform(s, actions);
     }
 }
@@ -266,7 +266,7 @@ static bool gave_up(const struct session *s, pair_actions actions)
 
 bool session_step(struct session *s, struct pair_input input)
 {
-    uint64_t now_ms = worker_now_ms(s->worker);
+    uint64_t now_ms = loop_now_ms(&s->worker->loop);
     if (wants_sample(s, &input))
         sample(s, input.event, now_ms);
     bool probing = pair_probing(&s->pair);
@@ -279,7 +279,7 @@ bool session_step(struct session *s, struct pair_input input)
         return false;
     if (probing && !pair_probing(&s->pair))
         end_probes(s);
-    worker_set_alarm(s->worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    loop_set_alarm(&s->worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     return true;
 }
 
@@ -356,7 +356,7 @@ static int connect_to(struct session *s, const struct target *target, const stru
     int fd = socket_connect(&target->address, tcp);
     if (fd < 0)
         return fd;
-    int error = poller_add(&s->worker->poller, fd, LEG_EVENTS, &leg->source);
+    int error = poller_add(&s->worker->loop.poller, fd, LEG_EVENTS, &leg->source);
     if (error) {
         close(fd);
         return error;
@@ -429,7 +429,8 @@ bool session_look_for_client(struct session *s)
     if (hold == PEER_CLOSED)
         return session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
     if (hold == PEER_HOLDS)
-        worker_set_alarm(s->worker, &s->alarm, worker_now_ms(s->worker) + (CLIENT_LOOK_MS << s->looks));
+        loop_set_alarm(&s->worker->loop, &s->alarm,
+                       loop_now_ms(&s->worker->loop) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)
         s->looks++;
     return true;
@@ -451,13 +452,13 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
         enum relay_event event = relay_work(&s->relays[half], &s->worker->tools, source, sink, source_open,
                                             pair_discards(&s->pair, half), budget, &moved);
         if (moved > 0)
-            pair_progress(&s->pair, half, moved, worker_now_ms(s->worker));
+            pair_progress(&s->pair, half, moved, loop_now_ms(&s->worker->loop));
         *budget -= moved < *budget ? moved : *budget;
         switch (event) {
         case RELAY_BLOCKED:
             return true;
         case RELAY_MORE:
-            worker_put_off(s->worker, &s->task);
+            loop_put_off(&s->worker->loop, &s->task);
             return true;
         case RELAY_HELD:
             if (!session_step_half(s, PAIR_EVENT_HELD, half))
@@ -575,7 +576,7 @@ static void begin(struct session *s)
     struct worker *worker = s->worker;
     const struct deadlines *deadlines = &s->frontend->conf->deadlines;
     size_t targets = backend_targets(&worker->backends[s->frontend->conf->backend]);
-    uint64_t now_ms = worker_now_ms(worker);
+    uint64_t now_ms = loop_now_ms(&worker->loop);
     for (enum half half = 0; half < HALF_COUNT; half++)
         s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .passes_fin = !s->exchange};
     if (s->exchange)
@@ -583,7 +584,7 @@ static void begin(struct session *s)
     else
         pair_init(&s->pair, deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
     worker_session_opened(worker, s);
-    worker_set_alarm(worker, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    loop_set_alarm(&worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     if (!s->exchange)
         obey(s, PAIR_DO_CONNECT);
 }
@@ -620,7 +621,7 @@ int session_open(struct worker *worker, struct frontend *frontend, enum place pl
     s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
     s->alarm.ring = on_alarm;
     s->task.run = on_task;
-    int error = poller_add(&worker->poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
+    int error = poller_add(&worker->loop.poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
     if (error) {
         free(s);
         return error;
@@ -643,7 +644,7 @@ bool session_abort(struct session *session, enum reason reason)
     return true;
 }
 
-void session_free(struct session *session)
+void session_free(struct grave *grave)
 {
-    free(session);
+    free(CONTAINER(struct session, grave, grave));
 }

@@ -29,7 +29,8 @@ struct session_leg {
 };
 
 struct session {
-    struct session *prev, *next; /* in worker->sessions, then (next) in worker->done */
+    struct session *prev, *next; /* in worker->sessions */
+    struct grave grave;          /* when it is done */
     struct worker *worker;
     struct frontend *frontend;
     struct target *target; /* of the present or last attempt; NULL: none yet */
@@ -78,7 +79,7 @@ bool session_step_gone(struct session *session, enum leg leg);
 /* With `verify`: looks whether a client that sent FIN has closed, and ends the session if so. False then. */
 bool session_look_for_client(struct session *session);
 
-/* Frees one that has ended. */
-void session_free(struct session *session);
+/* Frees one that is done. */
+void session_free(struct grave *grave);
 
 #endif

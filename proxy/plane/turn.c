@@ -29,7 +29,7 @@ enum turn turn_abort(struct session *s, enum reason reason)
 void turn_progress(struct session *s, enum half half, uint64_t moved, uint64_t *budget)
 {
     if (moved > 0)
-        pair_progress(&s->pair, half, moved, worker_now_ms(s->worker));
+        pair_progress(&s->pair, half, moved, loop_now_ms(&s->worker->loop));
     *budget -= moved < *budget ? moved : *budget;
 }
 
@@ -60,7 +60,7 @@ enum turn turn_relay(struct session *s, enum half half, enum relay_event event)
     case RELAY_BLOCKED:
         return TURN_BLOCKED;
     case RELAY_MORE:
-        worker_put_off(s->worker, &s->task);
+        loop_put_off(&s->worker->loop, &s->task);
         return TURN_BLOCKED;
     case RELAY_HELD:
         return turn_after(session_step_half(s, PAIR_EVENT_HELD, half));

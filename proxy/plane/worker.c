@@ -15,92 +15,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* Alarms that ring before sockets get their turn. Ending a session takes some 50 us, for the look whether its
- * peer is gone, and thousands of deadlines may come due in one millisecond. */
-enum { ALARMS_PER_TURN = 64 };
-
 /* Sessions that are aborted in one turn, and how long they wait in all for a log that takes no lines: its
  * ring holds those of about a thousand. */
 enum { ABORTS_PER_TURN = 64, ABORTS_WAIT_MS = 1000 };
-
-/* ---- put-off work and alarms ---- */
-
-static void settle(void *context);
-
-static void on_idle(uv_idle_t *handle)
-{
-    struct worker *worker = handle->data;
-    struct task *task;
-    size_t count;
-    DL_COUNT(worker->tasks, task, count);
-    /* What these put off again is behind them and waits for the next turn. */
-    while (count-- > 0 && worker->tasks) {
-        task = worker->tasks;
-        worker_forget(worker, task);
-        task->run(task);
-    }
-    if (!worker->tasks)
-        uv_idle_stop(&worker->idle);
-    settle(worker);
-}
-
-void worker_put_off(struct worker *worker, struct task *task)
-{
-    if (task->queued)
-        return;
-    task->queued = true;
-    DL_APPEND(worker->tasks, task);
-    uv_idle_start(&worker->idle, on_idle);
-}
-
-void worker_forget(struct worker *worker, struct task *task)
-{
-    if (!task->queued)
-        return;
-    task->queued = false;
-    DL_DELETE(worker->tasks, task);
-}
-
-void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms)
-{
-    if (due_ms == UINT64_MAX)
-        return;
-    if (wheel_entry_linked(&alarm->entry)) {
-        if (alarm->entry.due_ms <= due_ms)
-            return;
-        wheel_remove(&worker->wheel, &alarm->entry);
-    }
-    wheel_add(&worker->wheel, &alarm->entry, due_ms);
-}
-
-void worker_clear_alarm(struct worker *worker, struct alarm *alarm)
-{
-    wheel_remove(&worker->wheel, &alarm->entry);
-}
-
-static void on_timer(uv_timer_t *handle)
-{
-    struct worker *worker = handle->data;
-    struct wheel_entry *entry;
-    worker->timer_due_ms = UINT64_MAX;
-    poller_catch_up(&worker->poller);
-    for (int i = 0; i < ALARMS_PER_TURN && (entry = wheel_pop(&worker->wheel, worker_now_ms(worker))); i++) {
-        struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
-        alarm->ring(alarm);
-    }
-    settle(worker);
-}
-
-static void set_timer(struct worker *worker)
-{
-    uint64_t next_ms = wheel_next_ms(&worker->wheel);
-    uint64_t now_ms = worker_now_ms(worker);
-    if (next_ms >= worker->timer_due_ms)
-        return;
-    worker->timer_due_ms = next_ms;
-    /* Not 0: libuv 1.44 runs what is due at once in the same turn, and the sockets would wait. */
-    uv_timer_start(&worker->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 1, 0);
-}
 
 /* ---- sessions ---- */
 
@@ -122,30 +39,14 @@ void worker_session_ended(struct worker *worker, struct session *session)
 void worker_session_done(struct worker *worker, struct session *session)
 {
     DL_DELETE(worker->sessions, session);
-    LL_PREPEND(worker->done, session);
-}
-
-static void free_done(struct worker *worker)
-{
-    while (worker->done) {
-        struct session *session = worker->done;
-        LL_DELETE(worker->done, session);
-        session_free(session);
-    }
-    while (worker->parted) {
-        struct parting *parting = worker->parted;
-        LL_DELETE(worker->parted, parting);
-        free(parting);
-    }
+    loop_bury(&worker->loop, &session->grave, session_free);
 }
 
 /* ---- life ---- */
 
 static void close_handles(struct worker *worker)
 {
-    poller_close(&worker->poller);
-    uv_close((uv_handle_t *)&worker->timer, NULL);
-    uv_close((uv_handle_t *)&worker->idle, NULL);
+    loop_close(&worker->loop);
     uv_close((uv_handle_t *)&worker->wake, NULL);
     for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
         backend_close(&worker->backends[i]);
@@ -153,7 +54,7 @@ static void close_handles(struct worker *worker)
 
 static bool may_abort(const struct worker *worker, int count)
 {
-    bool waited = worker_now_ms(worker) - worker->aborting_ms > ABORTS_WAIT_MS;
+    bool waited = loop_now_ms(&worker->loop) - worker->aborting_ms > ABORTS_WAIT_MS;
     return count < ABORTS_PER_TURN && (waited || log_has_room(worker->log));
 }
 
@@ -165,7 +66,7 @@ static void abort_some(struct alarm *alarm)
     DL_FOREACH_SAFE(worker->sessions, session, next)
     {
         if (!may_abort(worker, count)) {
-            worker_set_alarm(worker, alarm, worker_now_ms(worker) + 1);
+            loop_set_alarm(&worker->loop, alarm, loop_now_ms(&worker->loop) + 1);
             return;
         }
         count += session_abort(session, REASON_SHUTDOWN);
@@ -188,7 +89,7 @@ static void abort_all(struct worker *worker)
     {
         parting_abort(parting);
     }
-    worker->aborting_ms = worker_now_ms(worker);
+    worker->aborting_ms = loop_now_ms(&worker->loop);
     abort_some(&worker->aborting);
 }
 
@@ -220,28 +121,24 @@ static void on_wake(uv_async_t *handle)
     int mode = atomic_load(&worker->mode);
     if (mode != (int)worker->entered)
         enter_mode(worker, (enum worker_mode)mode);
-    settle(worker);
+    loop_settle(&worker->loop);
 }
 
-/* The end of every turn. */
-static void settle(void *context)
+/* The end of every pass. */
+static void settled(void *context)
 {
     struct worker *worker = context;
-    free_done(worker);
     bool places = worker->places;
     worker->places = false;
     for (size_t i = 0; places && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
     log_flush(worker->log);
     if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->partings &&
-        !uv_is_closing((uv_handle_t *)&worker->timer)) {
+        !loop_is_closing(&worker->loop)) {
         close_handles(worker);
         if (is_resolving(worker))
-            uv_stop(&worker->loop);
-        return;
+            uv_stop(&worker->loop.uv);
     }
-    if (!uv_is_closing((uv_handle_t *)&worker->timer))
-        set_timer(worker);
 }
 
 void worker_backend_ready(struct worker *worker)
@@ -256,11 +153,10 @@ void worker_backend_ready(struct worker *worker)
 static void thread_main(void *context)
 {
     struct worker *worker = context;
-    settle(worker); /* what worker_init() logged and set */
-    uv_run(&worker->loop, UV_RUN_DEFAULT);
+    loop_settle(&worker->loop); /* what worker_init() logged and set */
+    uv_run(&worker->loop.uv, UV_RUN_DEFAULT);
     if (is_resolving(worker))
-        uv_run(&worker->loop, UV_RUN_NOWAIT); /* what was closed and cancelled */
-    free_done(worker);
+        uv_run(&worker->loop.uv, UV_RUN_NOWAIT); /* what was closed and cancelled */
     plane_worker_stopped(worker->plane);
 }
 
@@ -296,35 +192,18 @@ static int init_backends(struct worker *worker)
     return error;
 }
 
-static int init_loop(struct worker *worker)
-{
-    int error = uv_loop_init(&worker->loop);
-    if (error)
-        return error;
-    error = poller_init(&worker->poller, &worker->loop, settle, worker);
-    if (error) {
-        uv_loop_close(&worker->loop);
-        return error;
-    }
-    uv_timer_init(&worker->loop, &worker->timer);
-    uv_idle_init(&worker->loop, &worker->idle);
-    uv_async_init(&worker->loop, &worker->wake, on_wake);
-    worker->timer.data = worker->idle.data = worker->wake.data = worker;
-    wheel_init(&worker->wheel, worker_now_ms(worker));
-    return 0;
-}
-
 int worker_init(struct worker *worker, struct plane *plane, unsigned index, const int *listen_fds)
 {
     memset(worker, 0, sizeof *worker);
     worker->plane = plane;
     worker->index = index;
     worker->next_id = index + 1;
-    worker->timer_due_ms = UINT64_MAX;
     worker->aborting.ring = abort_some;
-    int error = init_loop(worker);
+    int error = loop_init(&worker->loop, settled, worker);
     if (error)
         return error;
+    uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
+    worker->wake.data = worker;
     worker->log = log_ring(plane_log(plane));
     origin_random_init(&worker->random);
     (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */
@@ -352,15 +231,13 @@ void worker_set_mode(struct worker *worker, enum worker_mode mode)
 
 bool worker_free(struct worker *worker)
 {
-    if (uv_is_closing((uv_handle_t *)&worker->timer) && is_resolving(worker))
+    if (loop_is_closing(&worker->loop) && is_resolving(worker))
         return false;
-    if (!uv_is_closing((uv_handle_t *)&worker->timer)) { /* its thread never ran */
+    if (!loop_is_closing(&worker->loop)) { /* its thread never ran */
         close_handles(worker);
-        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        uv_run(&worker->loop.uv, UV_RUN_DEFAULT);
     }
-    int error = uv_loop_close(&worker->loop);
-    assert(!error);
-    (void)error;
+    loop_end(&worker->loop);
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i], false);
     for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)

@@ -1,22 +1,18 @@
 #ifndef PROXY_PLANE_WORKER_H
 #define PROXY_PLANE_WORKER_H
 
-/* One thread with its loop, and what its sessions share: the poller, the timer wheel, the scratch buffer, the
- * list of work put off to the next turn. No locks: everything in a worker is touched by its own thread,
- * except the counters (read by any), the mode (set by any) and the frontends' totals (atomic).
- *
- * A turn: libuv wakes up for the poller, the timer, put-off work or a change of mode; sessions run; then
- * settle() frees those that ended, flushes the log and sets the timer to the wheel's next time. */
+/* One thread with its loop, and what its sessions share: the scratch buffer, counters, servers. No locks:
+ * everything in a worker is touched by its own thread, except the counters (read by any), the mode (set by
+ * any) and the frontends' totals (atomic). */
 
 #include "conf/conf.h"
-#include "proxy/loop/poller.h"
+#include "proxy/loop/loop.h"
 #include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/relay.h"
 #include "proxy/watch/counters.h"
 #include "proxy/watch/log.h"
 #include "reaper/kernel/netlink.h"
-#include "reaper/policy/wheel.h"
 
 #include <stdatomic.h>
 #include <uv.h>
@@ -35,44 +31,23 @@ struct frontend {
     uint64_t surplus_max;
 };
 
-/* Work put off so that one flow can't keep the others waiting. Embedded in its owner, queued at most once. */
-struct task {
-    struct task *prev, *next;
-    void (*run)(struct task *task);
-    bool queued;
-};
-
-/* Something in the wheel. */
-struct alarm {
-    struct wheel_entry entry;
-    void (*ring)(struct alarm *alarm);
-};
-
 enum worker_mode { WORKER_RUNNING, WORKER_DRAINING, WORKER_ABORTING };
 
 struct worker {
     struct plane *plane;
     unsigned index;
     uv_thread_t thread;
-    uv_loop_t loop;
-    struct poller poller;
-    uv_timer_t timer;
-    uint64_t timer_due_ms; /* UINT64_MAX: not set */
-    uv_idle_t idle;
+    struct loop loop;
     uv_async_t wake;          /* the mode changed */
     _Atomic int mode;         /* enum worker_mode, as asked for */
     enum worker_mode entered; /* as carried out */
 
-    struct wheel wheel;
     struct relay_tools tools;
-    struct task *tasks;       /* put off to the next turn */
     struct alarm aborting;    /* sessions are still to be aborted */
     uint64_t aborting_ms;     /* since then */
     struct session *sessions; /* all that are not done */
-    struct session *done;     /* to be freed by settle() */
     bool places;              /* descriptors were given back in this turn */
     struct parting *partings; /* backend legs that left their sessions */
-    struct parting *parted;   /* to be freed by settle() */
     struct pool *pools;       /* those that keep backend legs */
     struct listener *listeners;
     size_t listener_count;
@@ -104,21 +79,6 @@ bool worker_free(struct worker *worker);
 
 /* The rest is for the worker's own thread. */
 
-/* Milliseconds of the loop's monotonic clock, as of this turn. */
-static inline uint64_t worker_now_ms(const struct worker *worker)
-{
-    return uv_now(&worker->loop);
-}
-
-/* Runs the task in the next turn; nothing if it is queued already. */
-void worker_put_off(struct worker *worker, struct task *task);
-void worker_forget(struct worker *worker, struct task *task);
-
-/* Makes the alarm ring at the latest at due_ms. One that is set for earlier stays: who is woken early looks
- * and sets it again, which costs less than moving it each time. UINT64_MAX never rings. */
-void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms);
-void worker_clear_alarm(struct worker *worker, struct alarm *alarm);
-
 /* A backend has been resolved, or could not be, for the first time. */
 void worker_backend_ready(struct worker *worker);
 
@@ -128,7 +88,7 @@ void worker_session_opened(struct worker *worker, struct session *session);
 /* Gives its place back: it has ended, and its descriptors are closed. */
 void worker_session_ended(struct worker *worker, struct session *session);
 
-/* Takes it out of the list, and frees it when this turn is over. */
+/* Takes it out of the list, and frees it when this pass is over. */
 void worker_session_done(struct worker *worker, struct session *session);
 
 #endif

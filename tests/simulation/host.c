@@ -3,6 +3,7 @@
 #include "proxy/plane/parting.h"
 #include "proxy/plane/peer.h"
 #include "reaper/container.h"
+#include "tests/simulation/clock.h"
 
 #include <argp.h>
 #include <inttypes.h>
@@ -160,45 +161,6 @@ pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input,
 
 /* ---- what a worker is to its sessions ---- */
 
-uint64_t uv_now(const uv_loop_t *loop)
-{
-    (void)loop;
-    return network.now_ms;
-}
-
-void worker_put_off(struct worker *worker, struct task *task)
-{
-    if (task->queued)
-        return;
-    task->queued = true;
-    DL_APPEND(worker->tasks, task);
-}
-
-void worker_forget(struct worker *worker, struct task *task)
-{
-    if (!task->queued)
-        return;
-    task->queued = false;
-    DL_DELETE(worker->tasks, task);
-}
-
-void worker_set_alarm(struct worker *worker, struct alarm *alarm, uint64_t due_ms)
-{
-    if (due_ms == UINT64_MAX)
-        return;
-    if (wheel_entry_linked(&alarm->entry)) {
-        if (alarm->entry.due_ms <= due_ms)
-            return;
-        wheel_remove(&worker->wheel, &alarm->entry);
-    }
-    wheel_add(&worker->wheel, &alarm->entry, due_ms);
-}
-
-void worker_clear_alarm(struct worker *worker, struct alarm *alarm)
-{
-    wheel_remove(&worker->wheel, &alarm->entry);
-}
-
 void worker_session_opened(struct worker *worker, struct session *session)
 {
     session->id = host.opening;
@@ -230,7 +192,8 @@ void worker_session_done(struct worker *worker, struct session *session)
     struct hosted *run = hosted_of(session);
     must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
     DL_DELETE(worker->sessions, session);
-    LL_PREPEND(worker->done, session);
+    run->session = NULL;
+    loop_bury(&worker->loop, &session->grave, session_free);
     run->over = true;
     host.over++;
 }
@@ -383,11 +346,6 @@ const char *socket_text(const union socket_address *address, char text[SOCKET_TE
     return text;
 }
 
-const char *uv_strerror(int error)
-{
-    return strerror(-error);
-}
-
 /* ---- a batch ---- */
 
 static void plan_misfortunes(void)
@@ -416,6 +374,12 @@ static void plan_sharing(void)
         pool_init(&host.targets[i].pool, &host.worker, &backend_conf);
 }
 
+/* What the worker does at the end of a pass is not simulated. */
+static void settled(void *context)
+{
+    (void)context;
+}
+
 static void begin_batch(uint64_t seed, size_t size)
 {
     struct host fresh = {
@@ -430,7 +394,8 @@ static void begin_batch(uint64_t seed, size_t size)
              simulation->name, seed, size);
     host.stop_at_ms = host.drain_at_ms = NEVER;
     plan_misfortunes();
-    wheel_init(&host.worker.wheel, network.now_ms);
+    if (loop_init(&host.worker.loop, settled, NULL))
+        broken(0, "a loop begins");
     wheel_init(&host.starts, network.now_ms);
     static char scratch[RELAY_SCRATCH];
     host.worker.tools.scratch = scratch;
@@ -486,66 +451,27 @@ static void drain(void)
     }
 }
 
-static void run_tasks(void)
-{
-    struct task *task;
-    size_t count;
-    DL_COUNT(host.worker.tasks, task, count);
-    while (count-- > 0 && host.worker.tasks) {
-        task = host.worker.tasks;
-        worker_forget(&host.worker, task);
-        task->run(task);
-    }
-}
-
-static void ring_alarms(void)
-{
-    struct wheel_entry *entry;
-    while ((entry = wheel_pop(&host.worker.wheel, network.now_ms))) {
-        struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
-        alarm->ring(alarm);
-    }
-}
-
-static void settle(void)
-{
-    while (host.worker.done) {
-        struct session *session = host.worker.done;
-        LL_DELETE(host.worker.done, session);
-        hosted_of(session)->session = NULL;
-        session_free(session);
-    }
-    while (host.worker.parted) {
-        struct parting *parting = host.worker.parted;
-        LL_DELETE(host.worker.parted, parting);
-        free(parting);
-    }
-}
-
-/* A turn of the worker: edges, put-off work, then what was due, as worker.c has it. */
-static void turn(void)
+/* What happens in one moment, in as many passes of the loop as that takes. */
+static void run_passes(void)
 {
     start_sessions();
     if (host.drain_at_ms <= network.now_ms)
         drain();
-    do {
-        (void)network_deliver();
-        run_tasks();
-        ring_alarms();
-        settle();
-    } while (host.worker.tasks || network.edges);
+    do
+        poller_catch_up(&host.worker.loop.poller);
+    while (uv_run(&host.worker.loop.uv, UV_RUN_NOWAIT) || network.edges);
 }
 
 static uint64_t next_ms(void)
 {
-    uint64_t next = min_of(wheel_next_ms(&host.worker.wheel), wheel_next_ms(&host.starts));
+    uint64_t next = min_of(clock_next_ms(&host.worker.loop.uv), wheel_next_ms(&host.starts));
     return min_of(min_of(next, host.drain_at_ms), network_next_ms());
 }
 
 /* Whether a session lives, or what it left behind: partings, and alarms of whatever kind. */
 static bool lives(void)
 {
-    return host.over < host.size || host.worker.partings || wheel_next_ms(&host.worker.wheel) != NEVER;
+    return host.over < host.size || host.worker.partings || wheel_next_ms(&host.worker.loop.wheel) != NEVER;
 }
 
 static void run_batch(uint64_t seed, size_t size)
@@ -562,9 +488,9 @@ static void run_batch(uint64_t seed, size_t size)
             host.stop_at_ms = NEVER;
         }
         network_run(max_of(at_ms, network.now_ms));
-        turn();
+        run_passes();
         if (host.verbose)
-            wheel_check(&host.worker.wheel);
+            wheel_check(&host.worker.loop.wheel);
     }
     must(simulation->hosted(0), host.promised == 0, "no place outlives its descriptor");
     pipe_pool_free(&host.worker.tools.pipes);

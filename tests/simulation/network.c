@@ -829,6 +829,25 @@ void socket_probe_end(int fd, const struct conf_tcp *tcp)
     wheel_remove(&network.wheel, &network_connection(fd)->probe.entry);
 }
 
+int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context)
+{
+    (void)loop;
+    poller->settle = settle;
+    poller->context = context;
+    return 0;
+}
+
+void poller_close(struct poller *poller)
+{
+    (void)poller;
+}
+
+void poller_catch_up(struct poller *poller)
+{
+    (void)network_deliver();
+    poller->settle(poller->context);
+}
+
 void poller_remove(struct poller *poller, int fd)
 {
     (void)poller;

@@ -93,6 +93,11 @@ struct fixture {
 
 static char names[4][32];
 
+static void settled(void *context)
+{
+    (void)context;
+}
+
 static void prepare(struct fixture *f, size_t servers, enum conf_balance balance)
 {
     static char target[] = "/dev/null", name[] = "service";
@@ -115,7 +120,7 @@ static void prepare(struct fixture *f, size_t servers, enum conf_balance balance
         memcpy(&f->servers[i].address.address, &in, sizeof in);
     }
     assert_int_equal(log_open(&settings, &f->log), 0);
-    assert_int_equal(uv_loop_init(&f->worker.loop), 0);
+    assert_int_equal(loop_init(&f->worker.loop, settled, NULL), 0);
     f->worker.log = log_ring(f->log);
     health_pool_init(&f->health);
     f->worker.unresolved = 1;
@@ -140,10 +145,11 @@ static void finish(struct fixture *f)
     backend_close(&f->backend);
     if (resolver.request)
         resolve(UV_ECANCELED, NULL);
-    uv_run(&f->worker.loop, UV_RUN_DEFAULT);
+    loop_close(&f->worker.loop);
+    uv_run(&f->worker.loop.uv, UV_RUN_DEFAULT);
     backend_free(&f->backend);
     health_pool_free(&f->health); /* nobody is left in it */
-    assert_int_equal(uv_loop_close(&f->worker.loop), 0);
+    loop_end(&f->worker.loop);
     log_close(f->log);
 }
 
@@ -321,7 +327,7 @@ static void a_name_that_is_unknown_makes_no_target_but_lets_others_serve(void **
 static void wait_asked(struct fixture *f, unsigned count)
 {
     while (resolver.asked < count)
-        uv_run(&f->worker.loop, UV_RUN_ONCE);
+        uv_run(&f->worker.loop.uv, UV_RUN_ONCE);
 }
 
 static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
@@ -350,7 +356,7 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
 
     /* An error keeps what there is; while one is asked for, no second question. */
     wait_asked(&f, 3);
-    uv_run(&f.worker.loop, UV_RUN_ONCE);
+    uv_run(&f.worker.loop.uv, UV_RUN_ONCE);
     assert_int_equal(resolver.asked, 3);
     resolve(UV_EAI_AGAIN, NULL);
     assert_int_equal(backend_targets(&f.backend), 2);
@@ -474,7 +480,7 @@ static struct target *server(struct fixture *f, size_t index)
 
 static uint64_t now_ms(const struct fixture *f)
 {
-    return worker_now_ms(&f->worker);
+    return loop_now_ms(&f->worker.loop);
 }
 
 static void set_down(struct fixture *f, size_t index)
@@ -662,20 +668,19 @@ static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **s
         f.conf.resolve_interval_ms = 1;
         f.conf.check.kind = CONF_CHECK_TCP;
         f.worker.index = index;
-        uv_idle_init(&f.worker.loop, &f.worker.idle);
         begin(&f);
         const struct server *name = &f.backend.servers[0];
         resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
             assert_int_equal(name->targets[i]->check != NULL, index == 0);
         struct check *stays = name->targets[1]->check;
-        uv_idle_stop(&f.worker.idle); /* none gets its turn */
+        uv_idle_stop(&f.worker.loop.idle); /* none gets its turn */
         struct target *picked[] = {pick(&f), pick(&f)};
         struct target *one = picked[picked[0] != name->targets[0]],
                       *two = picked[picked[0] == name->targets[0]];
         wait_asked(&f, 2);
         resolve(0, address_info("10.1.0.3", address_info("10.1.0.2", NULL)));
-        uv_idle_stop(&f.worker.idle);
+        uv_idle_stop(&f.worker.loop.idle);
         assert_true(one->retired);
         assert_null(one->check);
         assert_ptr_equal(two->check, stays);
@@ -685,10 +690,9 @@ static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **s
         resolve(0, address_info("10.1.0.4", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
             assert_null(name->targets[i]->check);
-        assert_null(f.worker.tasks);
+        assert_null(f.worker.loop.tasks);
         backend_release(one);
         backend_release(two);
-        uv_close((uv_handle_t *)&f.worker.idle, NULL);
         finish(&f);
     }
 }

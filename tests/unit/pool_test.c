@@ -2,6 +2,7 @@
 
 #include "proxy/plane/parting.h"
 #include "proxy/plane/pool.h"
+#include "reaper/container.h"
 #include "tests/unit/sockets.h"
 
 #include <stdlib.h>
@@ -66,14 +67,9 @@ struct bed {
     int fds[LEGS];
 };
 
-static void settle(void *context)
+static void settled(void *context)
 {
-    struct worker *worker = context;
-    while (worker->parted) {
-        struct parting *parting = worker->parted;
-        LL_DELETE(worker->parted, parting);
-        free(parting);
-    }
+    (void)context;
 }
 
 static void on_session(struct poller_source *source, uint32_t events)
@@ -89,9 +85,7 @@ static void prepare(struct bed *bed)
     around.promised = 0;
     around.most = 100;
     around.workers = 1;
-    assert_int_equal(uv_loop_init(&bed->worker.loop), 0);
-    assert_int_equal(poller_init(&bed->worker.poller, &bed->worker.loop, settle, &bed->worker), 0);
-    wheel_init(&bed->worker.wheel, around.now_ms);
+    assert_int_equal(loop_init(&bed->worker.loop, settled, NULL), 0);
     bed->worker.tools.scratch = malloc(RELAY_SCRATCH);
     assert_non_null(bed->worker.tools.scratch);
     bed->conf = (struct conf_backend){.reuse_max = 32, .reuse_idle_ms = IDLE_MS};
@@ -102,7 +96,7 @@ static void prepare(struct bed *bed)
         tcp_pair(ends, 0);
         bed->fds[i] = ends[0];
         bed->backend[i] = ends[1];
-        assert_int_equal(poller_add(&bed->worker.poller, ends[0], EPOLLIN, &bed->source), 0);
+        assert_int_equal(poller_add(&bed->worker.loop.poller, ends[0], EPOLLIN, &bed->source), 0);
     }
 }
 
@@ -115,16 +109,16 @@ static void finish(struct bed *bed)
     {
         parting_abort(parting);
     }
-    settle(&bed->worker);
+    loop_settle(&bed->worker.loop);
     assert_null(bed->worker.pools);
     assert_int_equal(around.promised, 0);
-    assert_true(wheel_next_ms(&bed->worker.wheel) == UINT64_MAX);
+    assert_true(wheel_next_ms(&bed->worker.loop.wheel) == UINT64_MAX);
     for (int i = 0; i < LEGS; i++)
         if (bed->backend[i] >= 0)
             close(bed->backend[i]);
-    poller_close(&bed->worker.poller);
-    uv_run(&bed->worker.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&bed->worker.loop), 0);
+    loop_close(&bed->worker.loop);
+    uv_run(&bed->worker.loop.uv, UV_RUN_DEFAULT);
+    loop_end(&bed->worker.loop);
     free(bed->worker.tools.scratch);
 }
 
@@ -150,20 +144,20 @@ static void pass(struct bed *bed, uint64_t ms)
 {
     struct wheel_entry *entry;
     for (uint64_t until_ms = around.now_ms + ms; around.now_ms < until_ms;) {
-        uint64_t next_ms = wheel_next_ms(&bed->worker.wheel);
+        uint64_t next_ms = wheel_next_ms(&bed->worker.loop.wheel);
         around.now_ms = next_ms < until_ms ? (next_ms > around.now_ms ? next_ms : around.now_ms) : until_ms;
-        while ((entry = wheel_pop(&bed->worker.wheel, around.now_ms))) {
-            struct alarm *alarm = (struct alarm *)entry;
+        while ((entry = wheel_pop(&bed->worker.loop.wheel, around.now_ms))) {
+            struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
             alarm->ring(alarm);
         }
     }
-    settle(&bed->worker);
+    loop_settle(&bed->worker.loop);
 }
 
 /* What has happened to the sockets. */
 static void look(struct bed *bed)
 {
-    poller_catch_up(&bed->worker.poller);
+    poller_catch_up(&bed->worker.loop.poller);
 }
 
 static void backend_closes(struct bed *bed, int leg)
@@ -240,7 +234,7 @@ static void an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory(void 
     prepare(&bed);
     put(&bed, 0);
     take(&bed, 0);
-    struct parting *taken = bed.worker.parted;
+    struct parting *taken = CONTAINER(struct parting, grave, bed.worker.loop.graves);
     assert_non_null(taken);
     send_text(bed.backend[0], "?", 0); /* it is the session's affair */
     wait_for(bed.fds[0], POLLIN);
@@ -406,7 +400,7 @@ static void what_the_poller_will_not_watch_is_reset_and_its_place_given_back(voi
     struct bed bed;
     (void)state;
     prepare(&bed);
-    poller_remove(&bed.worker.poller, bed.fds[0]);
+    poller_remove(&bed.worker.loop.poller, bed.fds[0]);
     put(&bed, 0);
     wait_for(bed.backend[0], POLLHUP);
     assert_int_equal(around.promised, 0);

@@ -63,7 +63,7 @@ static int start(void **state)
     assert_int_equal(worker_init(&f->worker, f->proxy.plane, 0, &f->listener), 0);
     unix_pair(f->fds);
     f->source.ready = on_ready;
-    assert_int_equal(poller_add(&f->worker.poller, f->fds[0], EPOLLIN, &f->source), 0);
+    assert_int_equal(poller_add(&f->worker.loop.poller, f->fds[0], EPOLLIN, &f->source), 0);
     *state = f;
     return 0;
 }
@@ -71,7 +71,7 @@ static int start(void **state)
 static int stop(void **state)
 {
     struct fixture *f = *state;
-    poller_remove(&f->worker.poller, f->fds[0]);
+    poller_remove(&f->worker.loop.poller, f->fds[0]);
     worker_free(&f->worker);
     proxy_free(&f->proxy);
     close(f->fds[0]);
@@ -85,11 +85,11 @@ static void sockets_have_their_turn_while_thousands_of_alarms_are_due(void **sta
     struct fixture *f = *state;
     for (size_t i = 0; i < ALARMS; i++) {
         f->alarms[i].ring = on_alarm;
-        worker_set_alarm(&f->worker, &f->alarms[i], worker_now_ms(&f->worker));
+        loop_set_alarm(&f->worker.loop, &f->alarms[i], loop_now_ms(&f->worker.loop));
     }
     worker_set_mode(&f->worker, WORKER_RUNNING); /* a turn that changes nothing, and sets the timer */
     while (f->rung < ALARMS || f->ready)
-        (void)uv_run(&f->worker.loop, UV_RUN_NOWAIT);
+        (void)uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(f->rung, ALARMS);
     assert_in_range(f->latest, 1, ALARMS_AT_ONCE);
     assert_in_range(f->served, ALARMS / ALARMS_AT_ONCE, ALARMS);
