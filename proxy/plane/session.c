@@ -36,10 +36,12 @@ static void log_end(struct session *s)
     const struct pair *pair = &s->pair;
     char client[SOCKET_TEXT];
     struct line line;
-    if (!log_wants(log, CONF_LOG_INFO))
+    bool bad = reason_weight((enum reason)pair->reason) == REASON_BAD;
+    enum conf_log_level level = bad ? CONF_LOG_WARNING : CONF_LOG_INFO;
+    if (!log_wants(log, level))
         return;
     uint64_t now_ms = pair->ending_ms;
-    line_begin(&line, log_format(log), CONF_LOG_INFO, "session");
+    line_begin(&line, log_format(log), level, "session");
     line_number(&line, "id", s->id);
     line_text(&line, "frontend", s->frontend->conf->name);
     line_text(&line, "client", socket_text(&s->client, client));

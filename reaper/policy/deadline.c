@@ -309,7 +309,7 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                 .max_ms = DEADLINE_MAX_MS,
                                 .may_be_off = false,
                                 .default_action = CLOSE_RST,
-                                .reason = REASON_NONE, /* keeps the reason for which it began */
+                                .reason = REASON_MESSAGE_GRACE,
                                 .armed = at_boundary,
                                 .since = since_boundary},
 };

@@ -621,6 +621,10 @@ static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms
     case DEADLINE_KEEPALIVE:
         return close_at_boundary(pair, reason, now_ms);
     case DEADLINE_MESSAGE_GRACE:
+        /* A session that would have ended well has met a leak; with `message_grace` 0 nobody has looked. */
+        if (reason_weight((enum reason)pair->reason) == REASON_WELL && !pair->draining &&
+            pair->deadlines->after_ms[id] > 0)
+            pair->reason = (uint8_t)reason;
         return leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
     case DEADLINE_LIFETIME:
         if (pair->phase == PAIR_CONNECTING)

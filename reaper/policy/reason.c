@@ -34,9 +34,31 @@ bool reason_is_reaped(enum reason reason)
     case REASON_REQUEST_BODY:
     case REASON_RESPONSE:
     case REASON_KEEPALIVE:
+    case REASON_MESSAGE_GRACE:
     case REASON_LIFETIME:
         return true;
     default:
         return false;
+    }
+}
+
+enum reason_weight reason_weight(enum reason reason)
+{
+    switch (reason) {
+    case REASON_CLOSED:
+    case REASON_KEEPALIVE:
+    case REASON_DRAIN:
+        return REASON_WELL;
+    case REASON_CLIENT_RESET:
+    case REASON_BACKEND_RESET:
+    case REASON_CLIENT_LOST:
+    case REASON_CLIENT_CLOSED:
+    case REASON_REQUEST_HEAD: /* a browser connects in advance */
+    case REASON_BAD_REQUEST:
+    case REASON_REQUEST_CUT:
+    case REASON_SHUTDOWN:
+        return REASON_OTHER;
+    default:
+        return REASON_BAD;
     }
 }

@@ -25,6 +25,7 @@
     X(REASON_REQUEST_BODY, request_body, "the body of a request made no progress")                           \
     X(REASON_RESPONSE, response, "the backend did not answer, or its answer made no progress")               \
     X(REASON_KEEPALIVE, keepalive, "no further request came")                                                \
+    X(REASON_MESSAGE_GRACE, message_grace, "all was answered and the backend did not close: a leak")         \
     X(REASON_BAD_REQUEST, bad_request, "a request was malformed or too large")                               \
     X(REASON_BAD_RESPONSE, bad_response, "the backend's answer was malformed or too large")                  \
     X(REASON_REQUEST_CUT, request_cut, "the client closed inside a request")                                 \
@@ -49,6 +50,11 @@ enum reason {
 /* Whether we ended it for what its peers did not do, as opposed to what they did, an operator, or a lack of
  * something. */
 bool reason_is_reaped(enum reason reason);
+
+/* How an operator takes it: as expected; as nothing that is to be mended, like a client that resets; or as
+ * something that leaks or fails. */
+enum reason_weight { REASON_WELL, REASON_OTHER, REASON_BAD };
+enum reason_weight reason_weight(enum reason reason);
 
 const char *reason_name(enum reason reason); /* as in logs and metrics; static storage */
 const char *reason_text(enum reason reason); /* one sentence; static storage */

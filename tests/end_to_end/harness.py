@@ -280,6 +280,12 @@ class Proxy(Process):
                  lambda: f"{count} ended sessions, there are {len(self.sessions)}", bound_s)
         return list(self.sessions)
 
+    @property
+    def dropped_lines(self):
+        """Lines that the proxy could not write, as the test read them too slowly."""
+        said = [parse_log_line(line) for line in self.lines if "log_dropped" in line]
+        return sum(int(fields.get("lines", 0)) for fields in said)
+
     def connect(self, **options):
         return connect(self.address, **options)
 

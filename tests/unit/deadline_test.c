@@ -30,7 +30,8 @@ static const struct {
     [DEADLINE_REQUEST_BODY] = {"request_body", 60000, 1, true, false, false, CLOSE_RST, REASON_REQUEST_BODY},
     [DEADLINE_RESPONSE] = {"response", 60000, 1, true, false, false, CLOSE_RST, REASON_RESPONSE},
     [DEADLINE_KEEPALIVE] = {"keepalive", 75000, 1, true, false, false, CLOSE_FIN, REASON_KEEPALIVE},
-    [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST, REASON_NONE},
+    [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST,
+                                REASON_MESSAGE_GRACE},
 };
 
 static void every_row_is_as_promised(void **state)

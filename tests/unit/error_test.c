@@ -57,6 +57,19 @@ static void what_a_peer_or_an_operator_ended_is_not_reaped(void **state)
         assert_false(reason_is_reaped(ended[i]));
 }
 
+static void a_deadline_and_a_failure_are_told_from_an_end_as_expected(void **state)
+{
+    (void)state;
+    static const enum reason well[] = {REASON_CLOSED, REASON_KEEPALIVE, REASON_DRAIN};
+    static const enum reason bad[] = {REASON_HALF_CLOSE, REASON_MESSAGE_GRACE,  REASON_IDLE,
+                                      REASON_RESPONSE,   REASON_CONNECT_FAILED, REASON_NO_MEMORY};
+    for (size_t i = 0; i < sizeof well / sizeof well[0]; i++)
+        assert_int_equal(reason_weight(well[i]), REASON_WELL);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(reason_weight(bad[i]), REASON_BAD);
+    assert_int_equal(reason_weight(REASON_CLIENT_RESET), REASON_OTHER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -65,6 +78,7 @@ int main(void)
         cmocka_unit_test(unknown_codes_are_told_apart),
         cmocka_unit_test(every_reason_has_a_name_of_its_own),
         cmocka_unit_test(what_a_peer_or_an_operator_ended_is_not_reaped),
+        cmocka_unit_test(a_deadline_and_a_failure_are_told_from_an_end_as_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

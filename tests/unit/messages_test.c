@@ -98,6 +98,33 @@ static void a_boundary_gives_the_backend_message_grace_and_the_client_grace(void
     assert_int_equal(passed_ms(&bed), 250);
     assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | PAIR_DO_END);
     assert_int_equal(passed_ms(&bed), 5000);
+    assert_int_equal(bed.pair.reason, REASON_MESSAGE_GRACE);
+}
+
+/* Only what would have ended well is a leak by that. */
+static void a_leak_behind_the_last_answer_is_named_and_no_other_reason_is_lost(void **state)
+{
+    static const enum reason began[] = {REASON_KEEPALIVE, REASON_BAD_REQUEST, REASON_CLOSED};
+    static const enum reason named[] = {REASON_MESSAGE_GRACE, REASON_BAD_REQUEST, REASON_MESSAGE_GRACE};
+    (void)state;
+    for (size_t i = 0; i < sizeof began / sizeof began[0]; i++) {
+        struct bed bed;
+        answered(&bed);
+        assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_COMPLETE, .reason = began[i]}),
+                         fin_both);
+        assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_BACKEND));
+        assert_int_equal(bed.pair.reason, named[i]);
+    }
+}
+
+static void a_backend_that_is_reset_at_once_as_told_is_no_leak(void **state)
+{
+    (void)state;
+    struct bed bed;
+    answered(&bed);
+    bed.deadlines.after_ms[DEADLINE_MESSAGE_GRACE] = 0;
+    event(&bed, PAIR_EVENT_COMPLETE);
+    assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_BACKEND));
     assert_int_equal(bed.pair.reason, REASON_CLOSED);
 }
 
@@ -520,6 +547,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_boundary_gives_the_backend_message_grace_and_the_client_grace),
+        cmocka_unit_test(a_leak_behind_the_last_answer_is_named_and_no_other_reason_is_lost),
+        cmocka_unit_test(a_backend_that_is_reset_at_once_as_told_is_no_leak),
         cmocka_unit_test(peers_that_close_in_time_are_not_reset),
         cmocka_unit_test(what_a_client_still_sends_behind_the_last_response_resets_nobody),
         cmocka_unit_test(a_head_that_does_not_come_is_answered),
