@@ -29,8 +29,40 @@ static uint64_t read_number(const char *path, uint64_t fallback)
     return number;
 }
 
+#define PORTS "/proc/sys/net/ipv4/ip_local_"
+
+/* The first line of the file, without its end; empty when there is none. One that is too long is cut behind
+ * its last comma. */
+static void read_line(const char *path, char *line, size_t size)
+{
+    line[0] = '\0';
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return;
+    if (!fgets(line, (int)size, file))
+        line[0] = '\0';
+    fclose(file);
+    char *end = strchr(line, '\n');
+    char *comma = strrchr(line, ',');
+    if (end)
+        *end = '\0';
+    else if (comma && strlen(line) == size - 1)
+        *comma = '\0';
+}
+
+static void read_ports(struct conf_host *host)
+{
+    char range[32];
+    host->port_low = host->port_high = 0;
+    read_line(PORTS "port_range", range, sizeof range);
+    if (sscanf(range, "%u %u", &host->port_low, &host->port_high) != 2)
+        host->port_low = host->port_high = 0;
+    read_line(PORTS "reserved_ports", host->reserved_ports, sizeof host->reserved_ports);
+}
+
 void conf_host_read(struct conf_host *host)
 {
+    read_ports(host);
     struct rlimit limit = {.rlim_max = RLIM_INFINITY};
     getrlimit(RLIMIT_NOFILE, &limit); /* fails only for bad arguments: getrlimit(2) */
     host->descriptors = limit.rlim_max == RLIM_INFINITY ? UINT64_MAX : limit.rlim_max;
@@ -51,6 +83,52 @@ static bool is_remote(const struct conf_server *server)
         return !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
     }
     return false;
+}
+
+static unsigned port_of(const struct conf_server *server)
+{
+    const void *socket = &server->address.address;
+    if (server->address.length == 0)
+        return server->port;
+    if (server->address.address.ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)socket)->sin_port);
+    if (server->address.address.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)socket)->sin6_port);
+    return 0;
+}
+
+/* Whether the kernel's list names the port: "8080,9000-9010". */
+static bool is_listed(const char *list, unsigned port)
+{
+    while (*list) {
+        unsigned first = 0, last = 0;
+        int found = sscanf(list, "%u-%u", &first, &last);
+        if (found >= 1 && port >= first && port <= (found == 2 ? last : first))
+            return true;
+        list += strcspn(list, ",");
+        list += *list == ',';
+    }
+    return false;
+}
+
+/* While the server is down, any connection from this host may have got its port, and it can't bind it. */
+static void warn_ports(const struct conf_backend *backend, const struct conf_host *host,
+                       struct findings *findings)
+{
+    for (size_t i = 0; i < backend->server_count; i++) {
+        const struct conf_server *server = &backend->servers[i];
+        unsigned port = port_of(server);
+        if (port == 0 || is_remote(server) || port < host->port_low || port > host->port_high ||
+            is_listed(host->reserved_ports, port))
+            continue;
+        finding_warning(
+            findings,
+            "backend %s: this host also gives the port of %s to connections that it opens "
+            "(net.ipv4.ip_local_port_range, %u to %u): while the server is down, one of them may "
+            "have the port when it starts again; net.ipv4.ip_local_reserved_ports=%u keeps it free",
+            backend->name, server->text, host->port_low, host->port_high, port);
+        return;
+    }
 }
 
 static const struct conf_server *first_remote(const struct conf_backend *backend)
@@ -192,4 +270,6 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
         warn_set_aside(&conf->backends[i], findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_reuse(conf, i, findings);
+    for (size_t i = 0; i < conf->backend_count; i++)
+        warn_ports(&conf->backends[i], host, findings);
 }

@@ -5,6 +5,8 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -157,6 +159,69 @@ int socket_accept(int fd, union socket_address *peer)
     return accepted < 0 ? -errno : accepted;
 }
 
+/* ---- sockets that connect to themselves ----
+ *
+ * For a socket without an address connect() chooses a port in ip_local_port_range (ip(7)). Where the server's
+ * port lies in that range, the server is this host and nobody listens, it may be the very port that is
+ * connected to. Then the socket's SYN meets the socket itself, as in a simultaneous open (RFC 9293, 3.5): it
+ * is established, a peer gets its own bytes back, and whoever wants to listen there finds the port taken. */
+
+static pthread_once_t port_range_once = PTHREAD_ONCE_INIT;
+static unsigned port_range_low = 1, port_range_high = UINT16_MAX; /* all, where the kernel does not tell */
+
+static void read_port_range(void)
+{
+    unsigned low = 0, high = 0;
+    char line[32] = "";
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    if (!file)
+        return;
+    if (fgets(line, sizeof line, file) && sscanf(line, "%u %u", &low, &high) == 2) {
+        port_range_low = low;
+        port_range_high = high;
+    }
+    fclose(file);
+}
+
+struct endpoint {
+    unsigned char host[sizeof(struct in6_addr)]; /* an IPv4 one has zeros behind it */
+    unsigned port;                               /* 0: no endpoint of TCP */
+};
+
+static struct endpoint endpoint_of(const struct sockaddr_storage *address)
+{
+    struct endpoint endpoint = {.port = 0};
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        memcpy(endpoint.host, &in->sin_addr, sizeof in->sin_addr);
+        endpoint.port = ntohs(in->sin_port);
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+        memcpy(endpoint.host, &in6->sin6_addr, sizeof in6->sin6_addr);
+        endpoint.port = ntohs(in6->sin6_port);
+    }
+    return endpoint;
+}
+
+/* Asks the kernel only where the port is one that it may choose. Whether the address is this host's is not
+ * asked before: it may come to this host at any time, and the socket's own address tells as cheaply. */
+static bool is_connected_to_itself(int fd, const struct conf_address *address)
+{
+    static const unsigned char any[sizeof(struct in6_addr)];
+    struct endpoint theirs = endpoint_of(&address->address), ours;
+    struct sockaddr_storage name = {0};
+    socklen_t length = sizeof name;
+    (void)pthread_once(&port_range_once, read_port_range);
+    if (theirs.port < port_range_low || theirs.port > port_range_high)
+        return false;
+    if (getsockname(fd, (struct sockaddr *)&name, &length))
+        return false;
+    ours = endpoint_of(&name);
+    bool same_host = memcmp(theirs.host, ours.host, sizeof ours.host) == 0;
+    bool any_host = memcmp(theirs.host, any, sizeof any) == 0; /* connect() takes it for loopback */
+    return ours.port == theirs.port && (same_host || any_host);
+}
+
 int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp)
 {
     int fd = new_socket(address, tcp);
@@ -164,7 +229,10 @@ int socket_connect(const struct conf_address *address, const struct conf_tcp *tc
         return fd;
     if (connect(fd, (const struct sockaddr *)&address->address, address->length) && errno != EINPROGRESS)
         return close_with(fd, -errno);
-    return fd;
+    if (!is_connected_to_itself(fd, address))
+        return fd;
+    socket_abort(fd);
+    return -ECONNREFUSED;
 }
 
 int socket_error(int fd)

@@ -38,7 +38,8 @@ int socket_bound(int fd, struct conf_address *address);
 /* The next connection, or -EAGAIN when there is none. *peer is filled in. */
 int socket_accept(int fd, union socket_address *peer);
 
-/* A socket with a connection under way; writable when it is decided, and then socket_error() tells how. */
+/* A socket with a connection under way; writable when it is decided, and then socket_error() tells how. A
+ * socket that would connect to itself is -ECONNREFUSED: nobody else listens there. */
 int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp);
 
 /* Takes the pending error off the socket: 0 or negative. */

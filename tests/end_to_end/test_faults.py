@@ -288,6 +288,28 @@ class Exhausted(unittest.TestCase):
                 connection.close()
             check_flows(proxy.address)
 
+    def test_a_port_that_is_the_servers_own(self):
+        """The kernel gives the proxy the port that the proxy connects to, on which nobody listens yet."""
+        config = ("frontends: [{name: main, listen: '127.0.0.1:20000', backend: service}]\n"
+                  "backends: [{name: service, servers: ['127.0.0.1:40000'], check: tcp, check_interval: 1s, fall: 1,\n"
+                  "            rise: 1}]\n")
+
+        def is_served(port):
+            with contextlib.suppress(ConnectionResetError), socket.create_connection(
+                    ("127.0.0.1", proxy.port), BOUND_S, source_address=("127.0.0.2", port)) as client:
+                return is_answered(client)
+            return False
+
+        with local_ports("40000 40000"), Proxy.from_file(config) as proxy:
+            proxy.wait_for_line("server_down")
+            self.assertFalse(is_served(20001))
+            (session,) = proxy.wait_for_sessions(1)
+            self.assertEqual((session["reason"], session["request_bytes"]), ("connect_failed", "0"))
+            # The server can have its port, and the proxy has others.
+            with Leak("healthy", listen="127.0.0.1:40000"), local_ports("40000 40009"):
+                proxy.wait_for_line("server_up")
+                self.assertTrue(is_served(20002))
+
 
 @contextlib.contextmanager
 def local_ports(bounds):

@@ -984,8 +984,21 @@ static void what_does_not_fit_the_host_is_warned_about(void **state)
         {"frontends: [{name: f, listen: '127.0.0.1:1', backend: b, mode: http}]\n"
          "backends: [{name: b, servers: '127.0.0.1:2', reuse: always}]\n",
          NULL},
+        {FRONTEND "backends: [{name: b, servers: ['127.0.0.1:39999', '127.0.0.1:50001', '[::1]:40007', "
+                  "'10.0.0.1:40002', '[::2]:40002', 'h:40002', 'unix:/a']}]\n",
+         NULL},
+        {FRONTEND "backends: [{name: b, servers: ['127.0.0.1:2', '127.0.0.1:40000']}]\n",
+         "warning: backend b: this host also gives the port of 127.0.0.1:40000 to connections that it opens "
+         "(net.ipv4.ip_local_port_range, 40000 to 50000)"},
+        {FRONTEND "backends: [{name: b, servers: ['[::1]:50000']}]\n", "the port of [::1]:50000"},
+        {FRONTEND "backends: [{name: b, servers: ['localhost:40004']}]\n", "ip_local_reserved_ports=40004"},
+        {FRONTEND "backends: [{name: b, servers: ['127.0.0.1:40009']}]\n", "the port of 127.0.0.1:40009"},
     };
-    const struct conf_host host = {.conntrack_close_wait_ms = 60000, .descriptors = 1000};
+    const struct conf_host host = {.conntrack_close_wait_ms = 60000,
+                                   .descriptors = 1000,
+                                   .port_low = 40000,
+                                   .port_high = 50000,
+                                   .reserved_ports = "80,40005-40008"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *text = warnings(cases[i].text, &host);
         if (cases[i].part)
@@ -1004,6 +1017,7 @@ static void the_host_can_be_read(void **state)
     assert_true(host.descriptors > 0);
     assert_true(host.conntrack_close_wait_ms > 0);
     assert_int_equal(host.conntrack_close_wait_ms % 1000, 0);
+    assert_true(host.port_low > 0 && host.port_low <= host.port_high);
 }
 
 int main(void)

@@ -4,10 +4,13 @@
 #include "tests/unit/sockets.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 static const struct conf_tcp defaults = {
     .nodelay = true, .keepalive_ms = DEADLINE_OFF, .user_timeout_ms = DEADLINE_OFF};
@@ -124,6 +127,68 @@ static void what_is_off_stays_off(void **state)
         assert_int_equal(option_of(fds[i], IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
         close(fds[i]);
     }
+}
+
+/* ---- a port of the kernel's choice ---- */
+
+enum { ONLY_PORT = 40000 };
+
+/* A network namespace with loopback, in which connect() has one port to choose. False: not allowed. */
+static bool enter_namespace_with_one_port(void)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    if (unshare(CLONE_NEWNET) && unshare(CLONE_NEWUSER | CLONE_NEWNET))
+        return false;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "we");
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
+    close(fd);
+    assert_non_null(range);
+    assert_true(fprintf(range, "%d %d\n", ONLY_PORT, ONLY_PORT) > 0);
+    assert_int_equal(fclose(range), 0);
+    return true;
+}
+
+static void connect_where_nobody_listens(void)
+{
+    const struct conf_tcp tcp = {.keepalive_ms = DEADLINE_OFF, .user_timeout_ms = DEADLINE_OFF};
+    struct conf_address addresses[] = {loopback(ONLY_PORT), loopback6(), loopback(ONLY_PORT)};
+    ((struct sockaddr_in6 *)&addresses[1].address)->sin6_port = htons(ONLY_PORT);
+    ((struct sockaddr_in *)&addresses[2].address)->sin_addr.s_addr = htonl(INADDR_ANY);
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        assert_int_equal(socket_connect(&addresses[i], &tcp), -ECONNREFUSED);
+        /* And the port is free: a service that starts again can have it. */
+        int listener = socket_listen(&addresses[i], &tcp, SOCKET_ALONE);
+        assert_true(listener >= 0);
+        close(listener);
+    }
+    /* Another port of the same address is another matter. */
+    struct conf_address other = loopback(ONLY_PORT - 1);
+    int fd = socket_connect(&other, &tcp);
+    assert_true(fd >= 0);
+    wait_for(fd, POLLOUT);
+    assert_int_equal(socket_error(fd), -ECONNREFUSED);
+    close(fd);
+}
+
+/* The first test, so that nothing has asked for the range of this process's namespace yet. */
+static void a_socket_that_would_connect_to_itself_is_refused(void **state)
+{
+    enum { NOT_ALLOWED = 77 };
+    int status = 0;
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (!enter_namespace_with_one_port())
+            _exit(NOT_ALLOWED);
+        connect_where_nobody_listens();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_ALLOWED)
+        skip();
+    assert_int_equal(status, 0);
 }
 
 static void an_ipv6_listener_leaves_ipv4_alone(void **state)
@@ -284,6 +349,7 @@ static void a_path_whose_owner_does_not_listen_yet_is_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_socket_that_would_connect_to_itself_is_refused),
         cmocka_unit_test(addresses_have_texts),
         cmocka_unit_test(both_ends_of_a_connection_are_set_as_configured),
         cmocka_unit_test(what_is_off_stays_off),
