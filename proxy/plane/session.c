@@ -206,9 +206,15 @@ static void obey(struct session *s, pair_actions actions)
     }
 }
 
+/* The clock of loop_now_ms() as it is now: a turn may have begun long before. */
+static uint64_t clock_ms(void)
+{
+    return uv_hrtime() / 1000000;
+}
+
 /* When the last acknowledgement came matters only where there is a new one since the last sample, and then
  * only to a deadline, or while bytes are under way: for a FIN, or a half just drained, it is now. */
-static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
+static void sample(struct session *s, enum pair_event event)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         /* What a broken leg has in its queue is gone, not delivered. */
@@ -219,7 +225,8 @@ static void sample(struct session *s, enum pair_event event, uint64_t now_ms)
         uint64_t unacked = socket_unacked(fd);
         bool advanced = to->written_bytes > to->acked_bytes + unacked;
         bool exact = pair_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
-        pair_sample(&s->pair, leg, unacked, exact ? socket_last_ack_ms(fd) : 0, now_ms);
+        uint64_t age_ms = exact ? pair_least_age_ms(socket_last_ack_ms(fd)) : 0;
+        pair_sample(&s->pair, leg, unacked, age_ms, clock_ms());
     }
 }
 
@@ -270,7 +277,7 @@ bool session_step(struct session *s, struct pair_input input)
 {
     uint64_t now_ms = loop_now_ms(&s->worker->loop);
     if (wants_sample(s, &input))
-        sample(s, input.event, now_ms);
+        sample(s, input.event);
     bool probing = pair_probing(&s->pair);
     bool connecting = s->pair.phase == PAIR_CONNECTING;
     pair_actions actions = pair_step(&s->pair, &input, now_ms);
@@ -279,6 +286,8 @@ bool session_step(struct session *s, struct pair_input input)
     obey(s, actions);
     if (has_ended(s))
         return false;
+    if (actions & (PAIR_DO_PROBE | PAIR_DO_PROBE << LEG_BACKEND))
+        pair_probes_sent(&s->pair, clock_ms());
     if (probing && !pair_probing(&s->pair))
         end_probes(s);
     loop_set_alarm(&s->worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));

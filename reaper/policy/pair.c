@@ -7,9 +7,11 @@
 /* A session that was told to end is at rest when nothing has moved for this long and nobody is owed bytes. */
 #define REST_MS UINT64_C(1000)
 
-/* How long a probe's answer may take. The kernel sends no probe before a second without traffic has passed
- * (TCP_KEEPIDLE, tcp(7)), and an answer gets another. A peer that is slower than this is taken for dead. */
-#define PROBE_MS UINT64_C(2000)
+/* Peers that are asked whether they are there are asked so often, and have so long to answer each time. The
+ * kernel sends no probe before a second without traffic has passed (TCP_KEEPIDLE, tcp(7)). One may be lost on
+ * a network; or here, where a thousand that go out at once overflow net.core.netdev_max_backlog. */
+#define PROBES 3
+#define PROBE_MS UINT64_C(1000)
 
 /* How often a pair that only waits for acknowledgements is looked at again. */
 #define RECHECK_MS UINT64_C(50)
@@ -491,7 +493,7 @@ static uint64_t fires_ms(const struct pair *pair, enum deadline_id id, uint64_t 
     const struct deadline *row = deadline_row(id);
     uint64_t due = due_ms(pair, id);
     if (id == DEADLINE_HALF_CLOSE && due != DEADLINE_OFF && pair_probing(pair))
-        return max_of(due, pair->probed_ms + PROBE_MS);
+        return max_of(due, pair->asked_ms + PROBE_MS);
     if (due > now_ms || !row->spares_delivery || !delivering(pair))
         return due;
     uint64_t seen_ms = pair->spared_ms != 0 ? pair->spared_ms : now_ms;
@@ -578,18 +580,32 @@ static bool heard(const struct pair *pair, enum leg leg)
     return pair->heard_ms[leg] >= pair->probed_ms;
 }
 
+/* Asks the peers that have not answered. */
+static pair_actions probe(struct pair *pair, uint64_t now_ms)
+{
+    pair_actions actions = 0;
+    if (!pair_probing(pair)) {
+        pair->probed_ms = now_ms;
+        pair->probes = 0;
+    }
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (pair->probes == 0 || !heard(pair, leg))
+            actions |= do_leg(PAIR_DO_PROBE, leg);
+    pair->probes++;
+    pair->asked_ms = now_ms;
+    return actions;
+}
+
 /* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they
  * answer proves nothing about the applications behind them; that one does not means that nobody is there. */
 static pair_actions half_close_due(struct pair *pair, uint64_t now_ms)
 {
     enum verify verify = pair->deadlines->verify;
     enum reason reason = trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
-    if (verify != VERIFY_OFF && !pair_probing(pair)) {
-        pair->probed_ms = now_ms;
-        return do_leg(PAIR_DO_PROBE, LEG_CLIENT) | do_leg(PAIR_DO_PROBE, LEG_BACKEND);
-    }
-    if (pair_probing(pair)) {
-        bool both = heard(pair, LEG_CLIENT) && heard(pair, LEG_BACKEND);
+    if (verify != VERIFY_OFF) {
+        bool both = pair_probing(pair) && heard(pair, LEG_CLIENT) && heard(pair, LEG_BACKEND);
+        if (!both && (!pair_probing(pair) || pair->probes < PROBES))
+            return probe(pair, now_ms);
         if (both && verify == VERIFY_EXTEND) {
             begin_window(pair, now_ms);
             return 0;
@@ -743,19 +759,26 @@ void pair_note_fin(struct pair *pair, enum leg leg)
     pair->first_fin = (uint8_t)leg;
 }
 
-void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
-                 uint64_t now_ms)
+void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t least_age_ms,
+                 uint64_t clock_ms)
 {
     struct half_track *h = &pair->half[half_to(leg)];
     assert(pair->up[leg]);
     uint64_t acked = h->written_bytes > unacked_bytes ? h->written_bytes - unacked_bytes : 0;
+    uint64_t heard_ms = clock_ms > least_age_ms ? clock_ms - least_age_ms : 0;
     if (pair_probing(pair))
-        pair->heard_ms[leg] = now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0;
+        pair->heard_ms[leg] = heard_ms;
     h->unacked_bytes = unacked_bytes;
     if (acked <= h->acked_bytes)
         return;
     h->acked_bytes = acked;
-    h->acked_ms = max_of(h->acked_ms, now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0);
+    h->acked_ms = max_of(h->acked_ms, heard_ms);
+}
+
+void pair_probes_sent(struct pair *pair, uint64_t clock_ms)
+{
+    if (pair_probing(pair))
+        pair->asked_ms = max_of(pair->asked_ms, clock_ms);
 }
 
 const char *pair_phase_name(enum pair_phase phase)

@@ -48,7 +48,8 @@
  *     as it is on its way, then the backend gets RST. An attempt to connect is given up.
  *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
- * call. One thread at a time. Times are milliseconds of one monotonic clock and never decrease.
+ * call. One thread at a time. Times are milliseconds of one monotonic clock; now_ms never decreases, and may
+ * be a turn's beginning. Only clock_ms has to be read on the spot.
  *
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
@@ -138,7 +139,8 @@ enum {
     PAIR_DO_RST = 1u << 2,     /* << leg: abort, SO_LINGER{1,0} and close */
     PAIR_DO_CLOSE = 1u << 4,   /* << leg: close; both FINs have been seen, or the peer is gone */
     PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
-    PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive) */
+    PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive), then
+                                  pair_probes_sent() */
     PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
     PAIR_DO_PART = 1u << 11, /* the backend leg leaves with nothing outstanding: FIN, `message_grace`, RST */
     PAIR_DO_ANSWER = 1u << 10, /* answer the client, for `cause`; then report COMPLETE, or HELD and so on */
@@ -182,7 +184,9 @@ struct pair {
     /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
      * half_close_rate. */
     uint64_t window_ms, window_bytes;
-    uint64_t probed_ms; /* both peers are being probed since; 0: they are not */
+    uint64_t probed_ms; /* both peers are being probed since, no earlier; 0: they are not */
+    uint64_t asked_ms;  /* the last probes had been sent by then */
+    uint8_t probes;     /* how often they were */
     uint64_t
         heard_ms[LEG_COUNT]; /* the last acknowledgement of any kind, as of the last sample while probing */
     uint64_t spared_ms;      /* a deadline that spares deliveries was first seen due; 0: none is */
@@ -203,10 +207,25 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
 uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
 
 /* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN
- * counts as one byte), and how long ago its last acknowledgement came. The latter is wanted when some
- * advanced since the last sample, and while pair_probing(); else it may be 0. Only for a leg that is up. */
-void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t last_ack_ago_ms,
-                 uint64_t now_ms);
+ * counts as one byte), and how long ago its last acknowledgement came, at least (pair_least_age_ms()). The
+ * age is wanted when some advanced since the last sample, and while pair_probing(); else it may be 0.
+ * clock_ms is the clock itself, read behind the age: a turn may have begun long before, and an answer that
+ * came in it would seem to be older than the question. Only for a leg that is up. */
+void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t least_age_ms,
+                 uint64_t clock_ms);
+
+/* The kernel counts ages in jiffies: what it says is up to one too much (jiffies_to_msecs() in
+ * tcp_get_info(), net/ipv4/tcp.c). One lasts 10 ms at most, for HZ is 100 or more (kernel/Kconfig.hz), and is
+ * not told to programs: sysconf(_SC_CLK_TCK) is USER_HZ, always 100. */
+#define PAIR_AGE_GRAIN_MS UINT64_C(10)
+
+static inline uint64_t pair_least_age_ms(uint64_t age_ms)
+{
+    return age_ms > PAIR_AGE_GRAIN_MS ? age_ms - PAIR_AGE_GRAIN_MS : 0;
+}
+
+/* The probes that a step asked for were sent. The clock itself, for the time to answer counts from here. */
+void pair_probes_sent(struct pair *pair, uint64_t clock_ms);
 
 /* The peer of `leg` sent FIN, and the caller deals with it itself: between messages, or inside one. Only for
  * first_fin; PAIR_EVENT_FIN notes it by itself. */

@@ -26,6 +26,11 @@ uint64_t uv_now(const uv_loop_t *loop)
     return network.now_ms;
 }
 
+uint64_t uv_hrtime(void)
+{
+    return network_clock_ms() * 1000000;
+}
+
 int uv_timer_init(uv_loop_t *loop, uv_timer_t *handle)
 {
     (void)loop;

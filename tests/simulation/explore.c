@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, KEY_BYTES = 40 };
+enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, LATE_MS = 700, KEY_BYTES = 40 };
 
 /* ---- what is explored ---- */
 
@@ -464,11 +464,23 @@ static void check_leg(const struct world *before, const struct world *after, con
     must(connecting(after) || after->pair.up[leg] == !after->down[leg], "a leg is up until it is taken down");
 }
 
+static void check_lost(const struct world *before, const struct world *after, const struct move *move)
+{
+    static const enum reason lost[LEG_COUNT] = {
+        [LEG_CLIENT] = REASON_CLIENT_LOST, [LEG_BACKEND] = REASON_BACKEND_LOST};
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        must(move->input.event != PAIR_EVENT_EXPIRED || after->pair.reason != lost[leg] ||
+                 before->pair.reason == lost[leg] ||
+                 (pair_probing(&before->pair) && before->acked_ms[leg] < before->pair.probed_ms),
+             "a peer that answered a probe is never called lost");
+}
+
 static void check_step(const struct world *before, const struct world *after, const struct settings *settings,
                        const struct move *move, pair_actions actions)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         check_leg(before, after, settings, move, actions, leg);
+    check_lost(before, after, move);
     bool ended = after->pair.phase == PAIR_ENDED;
     must(ended == !!(actions & PAIR_DO_END), "an end is told");
     must(!ended || after->pair.reason != REASON_NONE, "an end has a reason");
@@ -491,13 +503,15 @@ static void check_step(const struct world *before, const struct world *after, co
 
 /* ---- moves ---- */
 
+/* Ages are read long after the turn has begun. */
 static void sample(struct world *world)
 {
+    uint64_t clock_ms = world->now_ms + LATE_MS;
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         if (world->pair.up[leg])
             pair_sample(&world->pair, leg,
                         (world->unacked[leg] ? (uint64_t)SMALL_BYTES : 0) + (world->fin_unacked[leg] ? 1 : 0),
-                        world->now_ms - world->acked_ms[leg], world->now_ms);
+                        clock_ms - world->acked_ms[leg], clock_ms);
 }
 
 static void obey(struct world *world, pair_actions actions)
@@ -706,7 +720,8 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = probing ? (uint8_t)(1 | (world->acked_ms[LEG_CLIENT] >= pair->probed_ms) << 1 |
                                    (world->acked_ms[LEG_BACKEND] >= pair->probed_ms) << 2)
                        : 0;
-    key[n++] = distance(search, world, probing, pair->probed_ms, 3000);
+    key[n++] = distance(search, world, probing, pair->asked_ms, 1000);
+    key[n++] = probing ? pair->probes : 0;
     for (enum half half = 0; half < HALF_COUNT; half++) {
         const struct half_track *h = &pair->half[half];
         key[n++] = (uint8_t)(h->fin_in | h->fin_out << 1 | h->held << 2 | world->fin_seen[half] << 3);

@@ -487,7 +487,8 @@ static void run_batch(uint64_t seed, size_t size)
             host.stopped_ms += at_ms - host.stop_at_ms;
             host.stop_at_ms = NEVER;
         }
-        network_run(max_of(at_ms, network.now_ms));
+        host.stopped_ms += network.lag_ms;
+        network_run(max_of(at_ms, network_clock_ms()));
         run_passes();
         if (host.verbose)
             wheel_check(&host.worker.loop.wheel);

@@ -468,6 +468,9 @@ void network_begin(uint64_t seed, uint64_t now_ms)
     network.now_ms = now_ms;
     network.last_edge = &network.edges;
     network.no_descriptors_from_ms = NEVER;
+    static const uint32_t jiffies_ms[] = {1, 4, 10}; /* HZ 1000, 250, 100 */
+    network.jiffy_ms = jiffies_ms[seed % 3];
+    network.delays = seed;
     wheel_init(&network.wheel, now_ms);
     for (int i = 0; i < 8; i++)
         (void)random_next();
@@ -491,6 +494,20 @@ void network_end(void)
         broken(0, "no memory outlives the worker");
 }
 
+uint64_t network_clock_ms(void)
+{
+    return network.now_ms + network.lag_ms;
+}
+
+/* A system call that takes its time, now and then; the other chances of a seed stay as they are. */
+static void take_time(void)
+{
+    static const uint32_t most_ms[] = {0, 0, 0, 0, 1, 1, 3, 40};
+    network.delays = network.delays * UINT64_C(6364136223846793005) + 1442695040888963407; /* Knuth, MMIX */
+    uint32_t most = most_ms[network.delays >> 61];
+    network.lag_ms += (network.delays >> 32 & 0xffff) % (most + 1);
+}
+
 uint64_t network_next_ms(void)
 {
     return network.edges ? network.now_ms : wheel_next_ms(&network.wheel);
@@ -499,6 +516,7 @@ uint64_t network_next_ms(void)
 void network_run(uint64_t now_ms)
 {
     struct wheel_entry *entry;
+    network.lag_ms = 0;
     while (wheel_next_ms(&network.wheel) <= now_ms) {
         uint64_t next_ms = wheel_next_ms(&network.wheel);
         network.now_ms = next_ms > network.now_ms ? next_ms : network.now_ms;
@@ -814,7 +832,9 @@ uint64_t socket_last_ack_ms(int fd)
     const struct connection *c = network_connection(fd);
     uint64_t heard_ms = c->heard_ms > c->last_ack_ms ? c->heard_ms : c->last_ack_ms;
     bool window_probes = c->sent_bytes > c->acked_bytes && !c->vanished && !c->dead;
-    return window_probes ? 0 : network.now_ms - heard_ms;
+    take_time();
+    uint64_t jiffies = network_clock_ms() / network.jiffy_ms - heard_ms / network.jiffy_ms;
+    return window_probes ? 0 : jiffies * network.jiffy_ms;
 }
 
 void socket_probe(int fd)

@@ -98,7 +98,10 @@ struct connection {
 enum outcome { OUTCOME_CONNECTED, OUTCOME_REFUSED, OUTCOME_SILENT, OUTCOME_FAILS, OUTCOME_COUNT };
 
 struct network {
-    uint64_t now_ms;
+    uint64_t now_ms;   /* at which the process's turn began */
+    uint64_t lag_ms;   /* since then: a turn takes time, and the kernel's clock goes on in it */
+    uint32_t jiffy_ms; /* in which the kernel counts ages */
+    uint64_t delays;   /* chance for these alone */
     struct wheel wheel;
     struct connection **connections; /* by descriptor */
     size_t connection_count, connection_capacity;
@@ -146,6 +149,9 @@ void network_ring(struct connection *c, uint64_t delay_ms);
 /* Memory that the proxy's is not counted with; ends the process when there is none. */
 void *network_memory(void *memory, size_t size);
 void network_free(void *memory);
+
+/* What the kernel's clock says, which is later than the beginning of the process's turn. */
+uint64_t network_clock_ms(void);
 
 /* The next time at which something happens; NEVER. */
 uint64_t network_next_ms(void);

@@ -343,12 +343,21 @@ static void check_half(const struct run *run, enum half half)
          "a clean end stands behind the whole stream");
 }
 
+/* Each peer's kernel answers a probe as soon as its network lets it. */
+static void check_lost(const struct hosted *hosted, enum leg leg, bool lost)
+{
+    const struct connection *c = hosted->legs[leg];
+    must(hosted, !lost || (c && (c->vanished || c->dead)), "a peer that answers is never called lost");
+}
+
 static void check_end(struct hosted *hosted, const struct session *session)
 {
     const struct run *run = (struct run *)hosted;
     enum reason reason = (enum reason)session->pair.reason;
     for (enum half half = 0; half < HALF_COUNT; half++)
         check_half(run, half);
+    check_lost(hosted, LEG_CLIENT, reason == REASON_CLIENT_LOST);
+    check_lost(hosted, LEG_BACKEND, reason == REASON_BACKEND_LOST);
     if (run->kind != KIND_HEALTHY)
         return;
     bool client_closed = hosted->legs[LEG_CLIENT]->closed && reason == REASON_CLIENT_CLOSED;

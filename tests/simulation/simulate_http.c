@@ -317,8 +317,9 @@ static void saw_server_reset(const struct run *run, const struct connection *c)
     bool graceful = host_deadlines(hosted)->after_ms[DEADLINE_MESSAGE_GRACE] >= 250;
     bool excused =
         client->dead || client->vanished || network.allocations_per_failure > 0 || hosted->drain_ms;
-    if (hosted->session) /* a client that takes no bytes, or a life that is over */
+    if (hosted->session) /* a client that takes no bytes or is not there, or a life that is over */
         excused = excused || hosted->session->pair.reason == REASON_WRITE_STALL ||
+                  hosted->session->pair.reason == REASON_CLIENT_CLOSED ||
                   hosted->session->pair.reason == REASON_LIFETIME;
     if (c->fin_sent)
         must_be_by(hosted, c->fin_sent_ms, host_deadlines(hosted)->after_ms[DEADLINE_MESSAGE_GRACE],

@@ -894,11 +894,12 @@ static void peers_that_answer_a_probe_are_a_leak(void **state)
     pass(&bed, 10);
     bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
-    assert_int_equal(at(&bed), 32000);
+    assert_int_equal(at(&bed), 31000);
     assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
 }
 
-static void a_peer_that_does_not_answer_a_probe_is_lost(void **state)
+/* A probe may be lost as any packet may. */
+static void a_peer_that_does_not_answer_is_asked_three_times(void **state)
 {
     (void)state;
     static const enum reason reasons[LEG_COUNT] = {
@@ -908,11 +909,75 @@ static void a_peer_that_does_not_answer_a_probe_is_lost(void **state)
             struct bed bed;
             probed(&bed, verify);
             bed.last_ack_ms[leg_other(leg)] = bed.now_ms;
+            assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_PROBE, leg));
+            assert_int_equal(at(&bed), 31000);
+            assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_PROBE, leg));
             assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
-            assert_int_equal(at(&bed), 32000);
+            assert_int_equal(at(&bed), 33000);
             assert_int_equal(bed.pair.reason, reasons[leg]);
         }
     }
+}
+
+static void a_peer_that_answers_the_last_probe_is_there(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_ON);
+    bed.last_ack_ms[LEG_CLIENT] = bed.now_ms;
+    assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_PROBE, LEG_BACKEND));
+    assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_PROBE, LEG_BACKEND));
+    bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE);
+}
+
+/* Hundreds are due in one turn: what began it is long past when the last of them is probed, and again when
+ * the age of its answer is read; and the kernel counts that age in jiffies. */
+static void an_answer_in_a_long_turn_is_heard(void **state)
+{
+    (void)state;
+    enum { TURN_MS = 900 };
+    static const uint64_t jiffies_ms[] = {1, 4, 10};
+    for (size_t i = 0; i < sizeof jiffies_ms / sizeof jiffies_ms[0]; i++) {
+        for (uint64_t phase_ms = 0; phase_ms < jiffies_ms[i]; phase_ms++) {
+            struct bed bed;
+            uint64_t jiffy_ms = jiffies_ms[i];
+            probed(&bed, VERIFY_ON);
+            uint64_t sent_ms = bed.now_ms + phase_ms;
+            uint64_t answered_ms = sent_ms; /* at once */
+            pair_probes_sent(&bed.pair, sent_ms);
+            bed.now_ms = sent_ms + 1000;
+            uint64_t read_ms = bed.now_ms + TURN_MS;
+            uint64_t age_ms = (read_ms / jiffy_ms - answered_ms / jiffy_ms) * jiffy_ms;
+            for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+                pair_sample(&bed.pair, leg, 0, pair_least_age_ms(age_ms), read_ms);
+            const struct pair_input expired = {.event = PAIR_EVENT_EXPIRED};
+            assert_int_equal(pair_step(&bed.pair, &expired, bed.now_ms), rst_both_and_end);
+            assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE);
+        }
+    }
+}
+
+static void the_time_to_answer_counts_from_the_probe(void **state)
+{
+    (void)state;
+    struct bed bed;
+    probed(&bed, VERIFY_ON);
+    pair_probes_sent(&bed.pair, bed.now_ms + 900);
+    assert_int_equal(pair_next_ms(&bed.pair, bed.now_ms) - START_MS, 31900);
+}
+
+static void the_least_age_is_never_more_than_the_true_one(void **state)
+{
+    (void)state;
+    static const uint64_t jiffies_ms[] = {1, 3, 4, 10};
+    for (size_t i = 0; i < sizeof jiffies_ms / sizeof jiffies_ms[0]; i++)
+        for (uint64_t then_ms = 100; then_ms < 140; then_ms++)
+            for (uint64_t now_ms = then_ms; now_ms < 200; now_ms++) {
+                uint64_t said_ms = (now_ms / jiffies_ms[i] - then_ms / jiffies_ms[i]) * jiffies_ms[i];
+                assert_true(pair_least_age_ms(said_ms) <= now_ms - then_ms);
+            }
 }
 
 static void peers_that_answer_a_probe_may_be_given_the_deadline_again(void **state)
@@ -922,7 +987,9 @@ static void peers_that_answer_a_probe_may_be_given_the_deadline_again(void **sta
     probed(&bed, VERIFY_EXTEND);
     bed.last_ack_ms[LEG_CLIENT] = bed.last_ack_ms[LEG_BACKEND] = bed.now_ms;
     assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
-    assert_int_equal(at(&bed), 62000);
+    assert_int_equal(at(&bed), 61000);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(at(&bed), 64000);
     assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
@@ -951,6 +1018,8 @@ static void an_answer_that_begins_while_probing_ends_the_probing(void **state)
     assert_int_equal(expire_until(&bed, FOREVER_MS),
                      probe_both); /* and not what was heard half a minute ago */
     assert_int_equal(at(&bed), 60500);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), probe_both);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
 }
@@ -1854,7 +1923,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(half_close_off_waits_for_ever),
     cmocka_unit_test(half_close_max_ends_a_healthy_answer),
     cmocka_unit_test(peers_that_answer_a_probe_are_a_leak),
-    cmocka_unit_test(a_peer_that_does_not_answer_a_probe_is_lost),
+    cmocka_unit_test(a_peer_that_does_not_answer_is_asked_three_times),
+    cmocka_unit_test(a_peer_that_answers_the_last_probe_is_there),
+    cmocka_unit_test(an_answer_in_a_long_turn_is_heard),
+    cmocka_unit_test(the_time_to_answer_counts_from_the_probe),
+    cmocka_unit_test(the_least_age_is_never_more_than_the_true_one),
     cmocka_unit_test(peers_that_answer_a_probe_may_be_given_the_deadline_again),
     cmocka_unit_test(half_close_max_bounds_what_verify_extends),
     cmocka_unit_test(an_answer_that_begins_while_probing_ends_the_probing),
