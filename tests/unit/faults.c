@@ -91,6 +91,9 @@ WRAP(FAULT_SPLICE, ssize_t, -1, splice,
      (int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags),
      (in, in_at, out, out_at, size, flags))
 WRAP(FAULT_RECV, ssize_t, -1, recv, (int fd, void *bytes, size_t size, int flags), (fd, bytes, size, flags))
+/* recv() of an optimised build, where the size of the memory is known (_FORTIFY_SOURCE). */
+WRAP(FAULT_RECV, ssize_t, -1, __recv_chk, (int fd, void *bytes, size_t size, size_t space, int flags),
+     (fd, bytes, size, space, flags))
 WRAP(FAULT_SEND, ssize_t, -1, send, (int fd, const void *bytes, size_t size, int flags),
      (fd, bytes, size, flags))
 WRAP(FAULT_SOCKNAME, int, -1, getsockname, (int fd, struct sockaddr *address, socklen_t *length),
