@@ -15,7 +15,8 @@
     X(ERROR_NO_ADDRESS, -4204, "the name resolved to no address")                                            \
     X(ERROR_NO_SERVER, -4205, "the backend has no server that could be tried")                               \
     X(ERROR_STALE, -4220, "it is not the socket that was seen any more")                                     \
-    X(ERROR_NOT_VISIBLE, -4221, "no process that this user may look into holds it")
+    X(ERROR_NOT_VISIBLE, -4221, "no process that this user may look into holds it")                          \
+    X(ERROR_WAITING, -4222, "its peer on this host waits for an answer")
 
 enum error {
 #define X(name, code, text) name = (code),

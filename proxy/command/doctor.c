@@ -1,10 +1,14 @@
 #include "proxy/command/command.h"
-#include "proxy/command/gather.h"
+#include "proxy/command/show.h"
+#include "reaper/error.h"
+#include "reaper/kernel/diagnosis.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char command[] = "lastack doctor";
 
 enum { KEY_FOR = 'f' };
 
@@ -74,16 +78,16 @@ static int patient_order(const void *a, const void *b)
 }
 
 /* An array that the caller frees, or NULL without memory. */
-static struct patient *patients_make(const struct gathered *gathered)
+static struct patient *patients_make(const struct evidence_set *set)
 {
-    struct patient *patients = calloc(gathered->count, sizeof *patients);
-    for (size_t i = 0; patients && i < gathered->count; i++) {
-        patients[i].service = gathered->services[i].service;
-        patients[i].evidence = &gathered->services[i].evidence;
+    struct patient *patients = calloc(set->count, sizeof *patients);
+    for (size_t i = 0; patients && i < set->count; i++) {
+        patients[i].service = set->services[i].service;
+        patients[i].evidence = &set->services[i].evidence;
         patients[i].verdict_count = diagnose(patients[i].evidence, patients[i].verdicts);
     }
     if (patients)
-        qsort(patients, gathered->count, sizeof *patients, patient_order);
+        qsort(patients, set->count, sizeof *patients, patient_order);
     return patients;
 }
 
@@ -145,7 +149,7 @@ static void remedy_value(const struct survey *survey, const struct evidence *evi
         return;
     }
     snprintf(path, sizeof path, "sys/%s", remedy->path);
-    gather_read(survey, path, text, DIAGNOSIS_LINE);
+    evidence_read(survey, path, text, DIAGNOSIS_LINE);
     text[strcspn(text, "\n")] = '\0';
     if (text[0] == '\0')
         snprintf(text, DIAGNOSIS_LINE, "not here");
@@ -200,7 +204,7 @@ static int doctor_text(const struct survey *survey, const struct patient *patien
 {
     for (size_t i = 0; i < count; i++)
         patient_print(&patients[i]);
-    survey_print_unseen(survey, GATHER_SYMPTOM_MS, stdout);
+    show_unseen(survey, EVIDENCE_SYMPTOM_MS, stdout);
     remedies_print(survey, patients, count);
     for (size_t i = 0; i < count && (i == 0 || !is_well(&patients[i])); i++) {
         char next[DIAGNOSIS_LINE];
@@ -270,35 +274,49 @@ static int doctor_json(const struct survey *survey, const struct patient *patien
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(array, patient_json(survey, &patients[i]));
-    return survey_print_json(survey->command,
-                             json_pack("{s:s, s:f, s:I, s:o}",                                         //
-                                       "diagnosis", diagnosis_name(patients[0].verdicts[0].diagnosis), //
-                                       "accepted_per_s", patients[0].evidence->accepted_per_s,         //
-                                       "not_visible",                                                  //
-                                       (json_int_t)survey_unseen(survey, GATHER_SYMPTOM_MS), "ports", array));
+    return show_json(command,
+                     json_pack("{s:s, s:f, s:I, s:o}",                                         //
+                               "diagnosis", diagnosis_name(patients[0].verdicts[0].diagnosis), //
+                               "accepted_per_s", patients[0].evidence->accepted_per_s,         //
+                               "not_visible",                                                  //
+                               (json_int_t)survey_unseen(survey, EVIDENCE_SYMPTOM_MS), "ports", array));
 }
 
-static int answer(const struct survey *survey, const struct gathered *gathered, bool json)
+static int answer(const struct survey *survey, const struct evidence_set *set, bool json)
 {
-    struct patient *patients = patients_make(gathered);
+    struct patient *patients = patients_make(set);
     if (!patients) {
-        fprintf(stderr, "%s: no memory\n", survey->command);
+        fprintf(stderr, "%s: no memory\n", command);
         return EXIT_FOUND;
     }
-    int error = json ? doctor_json(survey, patients, gathered->count)
-                     : doctor_text(survey, patients, gathered->count);
+    int error = json ? doctor_json(survey, patients, set->count) : doctor_text(survey, patients, set->count);
     bool well = is_well(&patients[0]);
     free(patients);
     return error || !well ? EXIT_FOUND : EXIT_FINE;
 }
 
+/* Two looks, some time apart, and what they say. 0 or a negative error, told. */
+static int watch(struct survey *survey, uint64_t watch_ms, struct evidence_set *set)
+{
+    struct evidence_sample *samples = calloc(2, sizeof *samples);
+    int error = samples ? evidence_sample(survey, show_clock_ms(), &samples[0]) : -ENOMEM;
+    if (!error) {
+        show_sleep_ms(watch_ms);
+        error = evidence_sample(survey, show_clock_ms(), &samples[1]);
+    }
+    if (!error)
+        error = evidence_gather(survey, &samples[0], &samples[1], set);
+    free(samples);
+    return error ? show_failure(command, "can't look at the kernel's sockets", error) : 0;
+}
+
 static int doctor(struct survey *survey, const struct arguments *arguments)
 {
-    struct gathered gathered;
+    struct evidence_set set = {0};
     int status = EXIT_FOUND;
-    if (gather(survey, arguments->watch_ms, &gathered) == 0 && survey_ports_exist(survey))
-        status = answer(survey, &gathered, arguments->survey.json);
-    gather_clear(&gathered);
+    if (watch(survey, arguments->watch_ms, &set) == 0 && show_ports_exist(survey, command))
+        status = answer(survey, &set, arguments->survey.json);
+    evidence_clear(&set);
     return status;
 }
 
@@ -307,7 +325,7 @@ int command_doctor(int argc, char **argv)
     struct arguments arguments = {.watch_ms = WATCH_DEFAULT_MS};
     struct survey survey;
     argument_parse(&parser, argc, argv, &arguments);
-    if (survey_open(&survey, argv[0], &arguments.survey.ports, DIAG_CLOSE_WAIT))
+    if (show_open(&survey, command, &arguments.survey.ports, DIAG_CLOSE_WAIT))
         return EXIT_FOUND;
     int status = doctor(&survey, &arguments);
     survey_close(&survey);

@@ -1,5 +1,5 @@
 #include "proxy/command/command.h"
-#include "proxy/command/survey.h"
+#include "proxy/command/show.h"
 #include "proxy/command/table.h"
 #include "reaper/error.h"
 #include "reaper/kernel/ladder.h"
@@ -10,7 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_OLDER = 'o', KEY_ACTION = 'a', KEY_YES = 'y', KEY_PID = 256, KEY_CLIENT, KEY_BETWEEN };
+enum {
+    KEY_OLDER = 'o',
+    KEY_ACTION = 'a',
+    KEY_YES = 'y',
+    KEY_PID = 256,
+    KEY_CLIENT,
+    KEY_BETWEEN,
+    KEY_WAITING,
+    KEY_UNSEEN,
+    KEY_EXPLAIN
+};
+
+static const char command[] = "lastack reap";
 
 static const struct argp_option options[] = {
     {"older-than", KEY_OLDER, "DURATION", 0, "Leave younger ones alone (default 2m)", 0},
@@ -21,6 +33,15 @@ static const struct argp_option options[] = {
      0},
     {"pid", KEY_PID, "PID[,PID...]", 0, "Only sockets that this process holds; may be repeated", 0},
     {"client-side", KEY_CLIENT, NULL, 0, "Also sockets that this host opened; a pool's are often no leak", 0},
+    {"even-waiting", KEY_WAITING, NULL, 0,
+     "Also sockets whose peer on this host is half-closed: it may be waiting for an answer, and takes the "
+     "FIN "
+     "for its end",
+     0},
+    {"even-unseen", KEY_UNSEEN, NULL, 0,
+     "Also sockets whose owner is not visible: another process may be about to receive them", 0},
+    {"explain", KEY_EXPLAIN, NULL, 0, "Print what keeps a socket from being touched, and what overrides it",
+     0},
     {"between", KEY_BETWEEN, "DURATION", 0, "Time between the two dumps that must show it (default 1s)", 0},
     {"yes", KEY_YES, NULL, 0, "Do it; without this, only say what would be done", 0},
     {0},
@@ -29,9 +50,10 @@ static const struct argp_option options[] = {
 struct arguments {
     struct argument_survey survey;
     struct argument_pids pids;
-    struct ladder_policy policy;
+    struct guard_policy policy;
+    enum ladder_action action;
     uint64_t between_ms;
-    bool yes;
+    bool yes, explain;
 };
 
 static enum ladder_action action_of(struct argp_state *state, const char *text)
@@ -44,9 +66,11 @@ static enum ladder_action action_of(struct argp_state *state, const char *text)
 
 static void arguments_check(struct argp_state *state, const struct arguments *arguments)
 {
+    if (arguments->explain)
+        return;
     if (arguments->survey.ports.count == 0)
         argp_error(state, "--port is missing; say on which local port the leaks are");
-    if (arguments->yes && arguments->policy.action == LADDER_REPORT)
+    if (arguments->yes && arguments->action == LADDER_REPORT)
         argp_error(state, "--yes does nothing with --action=report; allowed: finish, destroy, ladder");
 }
 
@@ -61,13 +85,23 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
         arguments->policy.older_than_ms = argument_duration(state, "--older-than", text);
         return 0;
     case KEY_ACTION:
-        arguments->policy.action = action_of(state, text);
+        arguments->action = action_of(state, text);
         return 0;
     case KEY_PID:
         argument_pids(state, "--pid", text, &arguments->pids);
+        arguments->policy.named_owner = true;
         return 0;
     case KEY_CLIENT:
         arguments->policy.client_side = true;
+        return 0;
+    case KEY_WAITING:
+        arguments->policy.even_waiting = true;
+        return 0;
+    case KEY_UNSEEN:
+        arguments->policy.even_unseen = true;
+        return 0;
+    case KEY_EXPLAIN:
+        arguments->explain = true;
         return 0;
     case KEY_BETWEEN:
         arguments->between_ms = argument_duration(state, "--between", text);
@@ -87,22 +121,22 @@ static const struct argp parser = {
     .options = options,
     .parser = option_parse,
     .children = argument_survey_children,
-    .doc = "Finishes sockets that leak in CLOSE_WAIT, and proves it. At least one --port must be given.\v"
-           "A socket is touched only when two dumps show it in CLOSE_WAIT with the same cookie, it is older "
-           "than the"
-           " bound, its peer acknowledged nothing new in between, a process holds it, and this end was the "
-           "server."
-           " Its cookie is compared again at the moment of acting.\n"
-           "\n"
-           "The program's descriptor stays open either way: only the program can close it. Its next write "
-           "fails.\n"
-           "\n"
-           "finish needs ptrace access to the owner (CAP_SYS_PTRACE for others' processes), destroy needs"
-           " CAP_NET_ADMIN.\n"
-           "\n"
-           "Exit status: 0 nothing was due or all of it is gone, 1 something is due, is still there, or "
-           "failed, 2"
-           " wrong usage.",
+    .doc =
+        "Finishes sockets that leak in CLOSE_WAIT, and proves it. At least one --port must be given.\v"
+        "A socket is touched only when nothing speaks for it: two dumps show it in CLOSE_WAIT with the "
+        "same cookie, it is older than the bound, its peer acknowledged nothing new in between and does not "
+        "wait for an answer, a process that is seen holds it, and this end was the server. All of that is in "
+        "the table that --explain prints; the cookie, the owner and the peer are looked at again at the "
+        "moment of acting.\n"
+        "\n"
+        "The program's descriptor stays open either way: only the program can close it. Its next write "
+        "fails.\n"
+        "\n"
+        "finish needs ptrace access to the owner (CAP_SYS_PTRACE for others' processes), destroy needs"
+        " CAP_NET_ADMIN.\n"
+        "\n"
+        "Exit status: 0 nothing was due or all of it is gone, 1 something is due, is still there, has an "
+        "owner that can't be seen, or failed, 2 wrong usage.",
 };
 
 /* ---- what may be done here ---- */
@@ -160,7 +194,7 @@ enum { HELD_MAX = 16 };
 
 struct target {
     const struct leak *leak;
-    enum ladder_guard guard;
+    enum guard guard;
     bool acted;
     struct ladder_result result;
     int outcome; /* enum ladder_outcome or an error; of acted ones */
@@ -174,6 +208,7 @@ struct plan {
     struct ladder_rights rights;
     struct target *targets;
     size_t target_count;
+    size_t unseen; /* left alone only because their owners can't be seen */
     size_t due, outcomes[LADDER_OUTCOME_COUNT], failed, held;
 };
 
@@ -193,7 +228,7 @@ static int plan_make(struct plan *plan)
     const struct survey *survey = &plan->survey;
     size_t count = 0;
     const struct leak **leaks = survey_oldest_first(survey, 0, &count);
-    if (count == 0)
+    if (!leaks)
         return survey->now.leak_count ? -ENOMEM : 0;
     plan->targets = calloc(count, sizeof *plan->targets);
     for (size_t i = 0; plan->targets && i < count; i++) {
@@ -201,8 +236,9 @@ static int plan_make(struct plan *plan)
             continue;
         struct target *target = &plan->targets[plan->target_count++];
         target->leak = leaks[i];
-        target->guard = ladder_check(leaks[i], &plan->arguments->policy, survey->now_ms);
-        plan->due += target->guard == LADDER_CLEAR;
+        target->guard = guard_check(leaks[i], &plan->arguments->policy, survey->now_ms);
+        plan->due += target->guard == GUARD_CLEAR;
+        plan->unseen += target->guard == GUARD_UNSEEN;
     }
     free(leaks);
     return plan->targets ? 0 : -ENOMEM;
@@ -212,11 +248,11 @@ static void plan_act(struct plan *plan)
 {
     for (size_t i = 0; i < plan->target_count; i++) {
         struct target *target = &plan->targets[i];
-        if (target->guard != LADDER_CLEAR)
+        if (target->guard != GUARD_CLEAR)
             continue;
         target->acted = true;
-        target->result = ladder_climb(plan->survey.netlink, &plan->survey.owners, target->leak,
-                                      plan->arguments->policy.action);
+        target->result = ladder_climb(plan->survey.netlink, plan->survey.proc_fd, &plan->survey.owners,
+                                      target->leak, &plan->arguments->policy, plan->arguments->action);
     }
 }
 
@@ -254,7 +290,7 @@ static void plan_verify(struct plan *plan)
 {
     enum { LOOKS = 20, BETWEEN_MS = 50 };
     for (int look = 0; outcomes_read(plan) > 0 && look < LOOKS; look++)
-        survey_sleep_ms(BETWEEN_MS);
+        show_sleep_ms(BETWEEN_MS);
     for (size_t i = 0; i < plan->target_count; i++) {
         struct target *target = &plan->targets[i];
         if (!target->acted)
@@ -274,7 +310,7 @@ static void plan_verify(struct plan *plan)
 static void verdict_cells(const struct target *target, struct table *table)
 {
     if (!target->acted) {
-        table_text(table, ladder_guard_name(target->guard));
+        table_text(table, guard_name(target->guard));
         table_text(table, "-");
         table_text(table, "-");
         return;
@@ -302,15 +338,15 @@ static void targets_print(const struct plan *plan)
     table_init(&table, columns, sizeof columns / sizeof columns[0] - (dry ? 2 : 0));
     for (size_t i = 0; i < plan->target_count; i++) {
         const struct leak *leak = plan->targets[i].leak;
-        char text[DIAG_ENDPOINT_TEXT], age[SURVEY_AGE_TEXT];
+        char text[DIAG_ENDPOINT_TEXT], age[SHOW_AGE_TEXT];
         table_text(&table, diag_endpoint_text(&leak->row.id.local, text));
         table_text(&table, diag_endpoint_text(&leak->row.id.remote, text));
-        table_text(&table, survey_leak_age_text(&plan->survey, leak, age));
+        table_text(&table, show_leak_age(&plan->survey, leak, age));
         table_text(&table, triage_cause_name(leak->cause));
         table_text(&table, triage_peer_name(leak->peer));
-        survey_owner_cells(&plan->survey, leak, &table);
+        show_owner_cells(&plan->survey, leak, &table);
         if (dry)
-            table_text(&table, ladder_guard_name(plan->targets[i].guard));
+            table_text(&table, guard_name(plan->targets[i].guard));
         else
             verdict_cells(&plan->targets[i], &table);
     }
@@ -322,29 +358,31 @@ static void targets_print(const struct plan *plan)
 /* By how much they miss the bound. */
 static void young_print(const struct plan *plan)
 {
-    char bound[SURVEY_AGE_TEXT], oldest[SURVEY_AGE_TEXT];
+    char bound[SHOW_AGE_TEXT], oldest[SHOW_AGE_TEXT];
     uint64_t oldest_ms = 0;
     for (size_t i = 0; i < plan->target_count; i++) {
         uint64_t quiet_ms = leak_quiet_ms(plan->targets[i].leak, plan->survey.now_ms);
-        if (plan->targets[i].guard == LADDER_TOO_YOUNG && quiet_ms > oldest_ms)
+        if (plan->targets[i].guard == GUARD_TOO_YOUNG && quiet_ms > oldest_ms)
             oldest_ms = quiet_ms;
     }
-    printf("The oldest of these is %s, --older-than is %s.\n", survey_age_text(oldest_ms, oldest),
-           survey_age_text(plan->arguments->policy.older_than_ms, bound));
+    printf("The oldest of these is %s, --older-than is %s.\n", show_age(oldest_ms, oldest),
+           show_age(plan->arguments->policy.older_than_ms, bound));
 }
 
 /* Why the others are left alone, one line a reason. */
 static void guards_print(const struct plan *plan)
 {
-    size_t counts[LADDER_GUARD_COUNT] = {0};
+    size_t counts[GUARD_COUNT] = {0};
     for (size_t i = 0; i < plan->target_count; i++)
         counts[plan->targets[i].guard]++;
-    for (enum ladder_guard guard = LADDER_CLEAR + 1; guard < LADDER_GUARD_COUNT; guard++)
-        if (counts[guard])
-            printf("%zu left alone, %s: %s.\n", counts[guard], ladder_guard_name(guard),
-                   ladder_guard_text(guard));
-    if (counts[LADDER_TOO_YOUNG]) /* the last of the table, so this stands below its line */
-        young_print(plan);
+    for (enum guard guard = GUARD_CLEAR + 1; guard < GUARD_COUNT; guard++) {
+        if (counts[guard] == 0)
+            continue;
+        printf("%zu left alone, %s: %s (overridden by: %s).\n", counts[guard], guard_name(guard),
+               guard_why(guard), guard_override(guard));
+        if (guard == GUARD_TOO_YOUNG)
+            young_print(plan);
+    }
 }
 
 static void outcome_print(const struct plan *plan)
@@ -352,8 +390,8 @@ static void outcome_print(const struct plan *plan)
     const struct arguments *arguments = plan->arguments;
     if (!arguments->yes) {
         printf("%zu found, %zu due. Nothing was done", plan->target_count, plan->due);
-        if (plan->due && arguments->policy.action != LADDER_REPORT)
-            printf("; add --yes to do it (--action=%s)", ladder_action_name(arguments->policy.action));
+        if (plan->due && arguments->action != LADDER_REPORT)
+            printf("; add --yes to do it (--action=%s)", ladder_action_name(arguments->action));
         else if (plan->due)
             printf("; to do something add --action=finish, destroy or ladder, and --yes");
         printf(".\n");
@@ -384,8 +422,8 @@ static json_t *held_json(const struct plan *plan, const struct leak *leak)
 
 static json_t *target_json(const struct plan *plan, const struct target *target)
 {
-    json_t *row = survey_leak_json(&plan->survey, target->leak);
-    json_object_set_new(row, "guard", json_string(ladder_guard_name(target->guard)));
+    json_t *row = show_leak_json(&plan->survey, target->leak);
+    json_object_set_new(row, "guard", json_string(guard_name(target->guard)));
     if (!target->acted)
         return row;
     json_object_set_new(row, "rung", json_string(ladder_action_name(target->result.rung)));
@@ -409,21 +447,21 @@ static int plan_json(const struct plan *plan)
     json_t *sockets = json_array();
     for (size_t i = 0; i < plan->target_count; i++)
         json_array_append_new(sockets, target_json(plan, &plan->targets[i]));
-    return survey_print_json(plan->survey.command,
-                             json_pack("{s:s, s:b, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", //
-                                       "action", ladder_action_name(plan->arguments->policy.action),        //
-                                       "done", plan->arguments->yes,                                        //
-                                       "older_than_ms", (json_int_t)plan->arguments->policy.older_than_ms,  //
-                                       "finish_lost", loss_json(finish_loss(&plan->rights)),                //
-                                       "destroy_lost", loss_json(destroy_loss(&plan->rights)),              //
-                                       "found", (json_int_t)plan->target_count,                             //
-                                       "due", (json_int_t)plan->due,                                        //
-                                       "gone", (json_int_t)plan->outcomes[LADDER_GONE],                     //
-                                       "last_ack", (json_int_t)plan->outcomes[LADDER_LAST_ACK],             //
-                                       "still", (json_int_t)plan->outcomes[LADDER_STILL],                   //
-                                       "unknown", (json_int_t)plan->failed,                                 //
-                                       "fds_held", (json_int_t)plan->held,                                  //
-                                       "sockets", sockets));
+    return show_json(command,
+                     json_pack("{s:s, s:b, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", //
+                               "action", ladder_action_name(plan->arguments->action),               //
+                               "done", plan->arguments->yes,                                        //
+                               "older_than_ms", (json_int_t)plan->arguments->policy.older_than_ms,  //
+                               "finish_lost", loss_json(finish_loss(&plan->rights)),                //
+                               "destroy_lost", loss_json(destroy_loss(&plan->rights)),              //
+                               "found", (json_int_t)plan->target_count,                             //
+                               "due", (json_int_t)plan->due,                                        //
+                               "gone", (json_int_t)plan->outcomes[LADDER_GONE],                     //
+                               "last_ack", (json_int_t)plan->outcomes[LADDER_LAST_ACK],             //
+                               "still", (json_int_t)plan->outcomes[LADDER_STILL],                   //
+                               "unknown", (json_int_t)plan->failed,                                 //
+                               "fds_held", (json_int_t)plan->held,                                  //
+                               "sockets", sockets));
 }
 
 static void plan_text(const struct plan *plan)
@@ -433,7 +471,7 @@ static void plan_text(const struct plan *plan)
         printf("\n");
     outcome_print(plan);
     guards_print(plan);
-    survey_print_unseen(&plan->survey, 0, stdout);
+    show_unseen(&plan->survey, 0, stdout);
 }
 
 /* ---- */
@@ -442,24 +480,22 @@ static void plan_text(const struct plan *plan)
 static int plan_look(struct plan *plan)
 {
     struct survey *survey = &plan->survey;
-    int error = survey_dump(survey);
+    int error = show_look(survey, command);
     if (error)
         return error;
-    survey_sleep_ms(plan->arguments->between_ms);
-    error = survey_dump(survey);
-    if (error)
-        return error;
-    return survey_owners(survey);
+    show_sleep_ms(plan->arguments->between_ms);
+    error = show_look(survey, command);
+    return error ? error : show_owners(survey, command);
 }
 
 static int reap(struct plan *plan)
 {
     const struct arguments *arguments = plan->arguments;
     ladder_probe(plan->survey.netlink, plan->survey.proc_fd, &plan->rights);
-    bool able = rights_print(&plan->rights, arguments->policy.action);
+    bool able = rights_print(&plan->rights, arguments->action);
     if (arguments->yes && !able) {
         fprintf(stderr, "lastack reap: no rung is left for --action=%s; nothing was done\n",
-                ladder_action_name(arguments->policy.action));
+                ladder_action_name(arguments->action));
         return EXIT_FOUND;
     }
     if (plan_look(plan) || plan_make(plan))
@@ -473,19 +509,38 @@ static int reap(struct plan *plan)
         error = plan_json(plan);
     else
         plan_text(plan);
-    if (error || !survey_ports_exist(&plan->survey))
+    if (error || !show_ports_exist(&plan->survey, command))
         return EXIT_FOUND;
-    return plan->due == plan->outcomes[LADDER_GONE] + plan->outcomes[LADDER_LAST_ACK] ? EXIT_FINE
-                                                                                      : EXIT_FOUND;
+    bool done = plan->due == plan->outcomes[LADDER_GONE] + plan->outcomes[LADDER_LAST_ACK];
+    return done && plan->unseen == 0 ? EXIT_FINE : EXIT_FOUND;
+}
+
+/* The table of guards. An exit status. */
+static int explain(void)
+{
+    static const struct table_column columns[] = {
+        {"GUARD", false}, {"OVERRIDDEN BY", false}, {"LEFT ALONE BECAUSE", false}};
+    struct table table;
+    table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    for (enum guard guard = GUARD_CLEAR + 1; guard < GUARD_COUNT; guard++) {
+        table_text(&table, guard_name(guard));
+        table_text(&table, guard_override(guard));
+        table_text(&table, guard_why(guard));
+    }
+    int error = table_print(&table, stdout);
+    table_clear(&table);
+    return error || fflush(stdout) == EOF ? EXIT_FOUND : EXIT_FINE;
 }
 
 int command_reap(int argc, char **argv)
 {
-    struct arguments arguments = {.policy = {.action = LADDER_REPORT, .older_than_ms = UINT64_C(120000)},
-                                  .between_ms = 1000};
+    struct arguments arguments = {
+        .action = LADDER_REPORT, .policy.older_than_ms = UINT64_C(120000), .between_ms = 1000};
     struct plan plan = {.arguments = &arguments};
     argument_parse(&parser, argc, argv, &arguments);
-    if (survey_open(&plan.survey, argv[0], &arguments.survey.ports, DIAG_CLOSE_WAIT))
+    if (arguments.explain)
+        return explain();
+    if (show_open(&plan.survey, command, &arguments.survey.ports, DIAG_CLOSE_WAIT))
         return EXIT_FOUND;
     int status = reap(&plan);
     free(plan.targets);

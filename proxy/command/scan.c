@@ -1,6 +1,6 @@
 #include "proxy/command/command.h"
 #include "proxy/command/growth.h"
-#include "proxy/command/survey.h"
+#include "proxy/command/show.h"
 #include "proxy/command/table.h"
 
 #include <errno.h>
@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static const char command[] = "lastack scan";
 
 enum { KEY_STATE = 's', KEY_OLDER = 'o', KEY_WATCH = 'w', KEY_COUNT = 'n', KEY_BRIEF = 'b' };
 
@@ -112,16 +114,16 @@ struct report {
 
 static void leak_row(const struct survey *survey, const struct leak *leak, struct table *table)
 {
-    char text[DIAG_ENDPOINT_TEXT], age[SURVEY_AGE_TEXT];
+    char text[DIAG_ENDPOINT_TEXT], age[SHOW_AGE_TEXT];
     table_text(table, diag_endpoint_text(&leak->row.id.local, text));
     table_text(table, diag_endpoint_text(&leak->row.id.remote, text));
-    table_text(table, survey_leak_age_text(survey, leak, age));
+    table_text(table, show_leak_age(survey, leak, age));
     table_text(table, triage_cause_name(leak->cause));
     table_text(table, leak->client_side ? "client" : "server");
     if (survey->brief)
         return;
     table_text(table, triage_peer_name(leak->peer));
-    survey_owner_cells(survey, leak, table);
+    show_owner_cells(survey, leak, table);
 }
 
 static int leaks_print(const struct report *report)
@@ -150,17 +152,17 @@ static uint64_t sum_key(const struct survey_sum *sum)
 
 static void sum_row(const struct survey_sum *sum, struct table *table)
 {
-    char name[OWNER_PROGRAM], age[SURVEY_AGE_TEXT];
+    char name[OWNER_PROGRAM], age[SHOW_AGE_TEXT];
     table_format(table, "%zu", sum->count);
     if (sum->process)
         table_format(table, "%d", sum->process->pid);
     else
         table_text(table, "?");
-    table_text(table, survey_sum_name(sum, name));
+    table_text(table, show_sum_name(sum, name));
     table_text(table, sum->process ? owner_state_name(sum->process->state) : "?");
     for (enum triage_cause cause = TRIAGE_READ_EOF; cause < TRIAGE_CAUSE_COUNT; cause++)
         table_format(table, "%zu", sum->by_cause[cause]);
-    table_text(table, survey_age_text(sum->oldest_ms, age));
+    table_text(table, show_age(sum->oldest_ms, age));
 }
 
 static double sum_growth(const struct report *report, const struct survey_sum *sum)
@@ -213,11 +215,11 @@ static int report_text(const struct report *report)
     if (error == 0)
         error = sums_print(report);
     if (!survey->brief)
-        survey_print_unseen(survey, report->arguments->older_than_ms, stdout);
+        show_unseen(survey, report->arguments->older_than_ms, stdout);
     if (error == 0 && fflush(stdout) == EOF)
         error = -EIO;
     if (error)
-        fprintf(stderr, "%s: can't print all of it: %s\n", survey->command, strerror(-error));
+        fprintf(stderr, "%s: can't print all of it: %s\n", command, strerror(-error));
     return error;
 }
 
@@ -229,7 +231,7 @@ static json_t *sum_json(const struct survey_sum *sum, double per_minute)
         json_object_set_new(causes, triage_cause_name(cause), json_integer((json_int_t)sum->by_cause[cause]));
     return json_pack("{s:o, s:s, s:I, s:I, s:f, s:I, s:o}",                               //
                      "pid", sum->process ? json_integer(sum->process->pid) : json_null(), //
-                     "program", survey_sum_name(sum, name),                               //
+                     "program", show_sum_name(sum, name),                                 //
                      "uid", (json_int_t)sum->uid,                                         //
                      "sockets", (json_int_t)sum->count,                                   //
                      "per_minute", per_minute,                                            //
@@ -243,19 +245,19 @@ static int report_json(const struct report *report)
     size_t unseen = survey->brief ? 0 : survey_unseen(survey, report->arguments->older_than_ms);
     json_t *sockets = json_array(), *owners = json_array();
     for (size_t i = 0; i < report->leak_count; i++)
-        json_array_append_new(sockets, survey_leak_json(survey, report->leaks[i]));
+        json_array_append_new(sockets, show_leak_json(survey, report->leaks[i]));
     for (size_t i = 0; i < report->sum_count; i++)
         json_array_append_new(owners, sum_json(&report->sums[i], sum_growth(report, &report->sums[i])));
-    return survey_print_json(survey->command,
-                             json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",                    //
-                                       "state", diag_state_name(survey->now.state),                   //
-                                       "older_than_ms", (json_int_t)report->arguments->older_than_ms, //
-                                       "count", (json_int_t)report->leak_count,                       //
-                                       "per_minute", total_growth(report),                            //
-                                       "not_visible", (json_int_t)unseen,                             //
-                                       "processes_refused", (json_int_t)survey->owners.denied_count,  //
-                                       "owners", owners,                                              //
-                                       "sockets", sockets));
+    return show_json(command,
+                     json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",                    //
+                               "state", diag_state_name(survey->now.state),                   //
+                               "older_than_ms", (json_int_t)report->arguments->older_than_ms, //
+                               "count", (json_int_t)report->leak_count,                       //
+                               "per_minute", total_growth(report),                            //
+                               "not_visible", (json_int_t)unseen,                             //
+                               "processes_refused", (json_int_t)survey->owners.denied_count,  //
+                               "owners", owners,                                              //
+                               "sockets", sockets));
 }
 
 static void growth_remember(const struct report *report, struct growth *growth)
@@ -269,9 +271,13 @@ static void growth_remember(const struct report *report, struct growth *growth)
 static int scan_once(struct survey *survey, const struct arguments *arguments, struct growth *growth)
 {
     struct report report = {.survey = survey, .arguments = arguments, .growth = growth};
-    if (survey_dump(survey) || (!survey->brief && survey_owners(survey)))
+    if (show_look(survey, command) || (!survey->brief && show_owners(survey, command)))
         return EXIT_FOUND;
     report.leaks = survey_oldest_first(survey, arguments->older_than_ms, &report.leak_count);
+    if (!report.leaks && survey->now.leak_count > 0) {
+        show_failure(command, "can't sort the sockets", -ENOMEM);
+        return EXIT_FOUND;
+    }
     if (!survey->brief)
         report.sums = survey_sums(survey, NULL, arguments->older_than_ms, &report.sum_count);
     int error = arguments->survey.json ? report_json(&report) : report_text(&report);
@@ -280,7 +286,7 @@ static int scan_once(struct survey *survey, const struct arguments *arguments, s
     bool found = report.leak_count > 0;
     free(report.leaks);
     free(report.sums);
-    return !survey_ports_exist(survey) || error || found ? EXIT_FOUND : EXIT_FINE;
+    return !show_ports_exist(survey, command) || error || found ? EXIT_FOUND : EXIT_FINE;
 }
 
 int command_scan(int argc, char **argv)
@@ -289,12 +295,12 @@ int command_scan(int argc, char **argv)
     struct survey survey;
     struct growth growth = {0};
     argument_parse(&parser, argc, argv, &arguments);
-    if (survey_open(&survey, argv[0], &arguments.survey.ports, arguments.state))
+    if (show_open(&survey, command, &arguments.survey.ports, arguments.state))
         return EXIT_FOUND;
     survey.brief = arguments.brief;
     int status = scan_once(&survey, &arguments, &growth);
     for (unsigned long scans = 1; arguments.watch_ms && scans != arguments.count; scans++) {
-        survey_sleep_ms(arguments.watch_ms);
+        show_sleep_ms(arguments.watch_ms);
         status = scan_once(&survey, &arguments, &growth);
     }
     growth_clear(&growth);

@@ -1,29 +1,8 @@
 #include "proxy/plane/peer.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
-
-/* False for what is not an internet address. */
-static bool to_endpoint(const struct sockaddr_storage *address, struct diag_endpoint *endpoint)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        memcpy(endpoint->host, mapped, sizeof mapped);
-        memcpy(endpoint->host + sizeof mapped, &in->sin_addr, sizeof in->sin_addr);
-        endpoint->port = ntohs(in->sin_port);
-        return true;
-    }
-    if (address->ss_family != AF_INET6)
-        return false;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-    memcpy(endpoint->host, &in6->sin6_addr, sizeof endpoint->host);
-    endpoint->port = ntohs(in6->sin6_port);
-    return true;
-}
 
 static int find(struct netlink *netlink, int fd, struct diag_row *row)
 {
@@ -36,7 +15,7 @@ static int find(struct netlink *netlink, int fd, struct diag_row *row)
     memset(&id, 0, sizeof id);
     id.family = (uint8_t)theirs.ss_family;
     id.cookie = DIAG_NO_COOKIE;
-    if (!to_endpoint(&theirs, &id.local) || !to_endpoint(&ours, &id.remote))
+    if (!diag_endpoint_of(&theirs, &id.local) || !diag_endpoint_of(&ours, &id.remote))
         return -EAFNOSUPPORT;
     return netlink_lookup(netlink, &id, row);
 }

@@ -1,12 +1,11 @@
 #include "proxy/watch/leaks.h"
 
 #include "reaper/error.h"
-#include "reaper/kernel/look.h"
-#include "reaper/kernel/owner.h"
+#include "reaper/kernel/guard.h"
+#include "reaper/kernel/survey.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +20,11 @@ enum { ACTS_MAX = 1000 };
 struct leaks {
     const struct conf_reaper *conf;
     struct log_ring *ring;
-    struct netlink *netlink;
-    int proc_fd;
-    uint16_t *ports;
+    struct survey survey;
+    uint16_t *ports; /* of all that is watched */
     size_t port_count;
-    struct triage now, before;
+    struct diag_endpoint *servers; /* addresses of backends' servers, if these are watched */
+    size_t server_count;
     uint32_t *own; /* inodes of this process's sockets, sorted; read when they matter */
     size_t own_count, own_room;
     size_t said[TRIAGE_CAUSE_COUNT]; /* counts as last logged */
@@ -90,18 +89,33 @@ static bool is_beside(const struct leaks *leaks, const struct leak *leak)
     return !is_own(leaks, leak->peer_inode) && !is_own(leaks, leak->row.inode);
 }
 
-/* Leaves only what is beside the proxy: a socket whose peer is ours belongs to a session and its deadlines,
- * one that is ours is no backend's. False when that can't be told. */
-static bool drop_own(struct leaks *leaks)
+/* By its local address, not only by its port: other programs of this host may use the port that a server has
+ * on another host, or on another address of this one. A port that the user has named is watched on all
+ * addresses. */
+static bool is_watched(const struct leaks *leaks, const struct leak *leak)
 {
-    struct triage *now = &leaks->now;
+    const struct diag_endpoint *local = &leak->row.id.local;
+    for (size_t i = 0; i < leaks->conf->port_count; i++)
+        if (leaks->conf->ports[i] == local->port)
+            return true;
+    for (size_t i = 0; i < leaks->server_count; i++)
+        if (diag_endpoint_equal(&leaks->servers[i], local))
+            return true;
+    return false;
+}
+
+/* Leaves only what is watched and beside the proxy: a socket whose peer is ours belongs to a session and its
+ * deadlines, one that is ours is no backend's. False when that can't be told. */
+static bool drop_others(struct leaks *leaks)
+{
+    struct triage *now = &leaks->survey.now;
     size_t kept = 0;
     if (now->leak_count == 0)
         return true;
     if (!own_read(leaks))
         return false;
     for (size_t i = 0; i < now->leak_count; i++)
-        if (is_beside(leaks, &now->leaks[i]))
+        if (is_watched(leaks, &now->leaks[i]) && is_beside(leaks, &now->leaks[i]))
             now->leaks[kept++] = now->leaks[i];
     now->leak_count = kept;
     return true;
@@ -128,13 +142,13 @@ static void say_total(struct leaks *leaks, const size_t counts[TRIAGE_CAUSE_COUN
     struct line line;
     uint64_t oldest_ms = 0;
     size_t older = 0;
-    for (size_t i = 0; i < leaks->now.leak_count; i++) {
-        uint64_t age_ms = leak_age_ms(&leaks->now.leaks[i], now_ms, NULL);
+    for (size_t i = 0; i < leaks->survey.now.leak_count; i++) {
+        uint64_t age_ms = leak_age_ms(&leaks->survey.now.leaks[i], now_ms, NULL);
         oldest_ms = age_ms > oldest_ms ? age_ms : oldest_ms;
         older += age_ms >= leaks->conf->older_than_ms;
     }
     line_begin(&line, log_format(leaks->ring), older > 0 ? CONF_LOG_WARNING : CONF_LOG_INFO, "leaks");
-    line_number(&line, "count", leaks->now.leak_count);
+    line_number(&line, "count", leaks->survey.now.leak_count);
     line_number(&line, "older", older);
     line_number(&line, "oldest_ms", oldest_ms);
     put_causes(&line, counts);
@@ -179,26 +193,13 @@ static void sum_owner(struct owned *owned, const struct owners *owners, const st
     }
 }
 
-static int find_owners(struct leaks *leaks, struct owners *owners)
-{
-    size_t count = leaks->now.leak_count;
-    uint32_t *inodes = calloc(count + 1, sizeof *inodes);
-    if (!inodes)
-        return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        inodes[i] = leaks->now.leaks[i].row.inode;
-    int error = owners_find(owners, leaks->proc_fd, inodes, count);
-    free(inodes);
-    return error;
-}
-
 static void say_owners(struct leaks *leaks, const struct owners *owners)
 {
     struct owned *owned = calloc(owners->process_count + 1, sizeof *owned);
     if (!owned)
         return;
-    for (size_t i = 0; i < leaks->now.leak_count; i++)
-        sum_owner(owned, owners, &leaks->now.leaks[i]);
+    for (size_t i = 0; i < leaks->survey.now.leak_count; i++)
+        sum_owner(owned, owners, &leaks->survey.now.leaks[i]);
     qsort(owned, owners->process_count, sizeof *owned, by_total);
     for (size_t i = 0; i < owners->process_count && i < OWNERS_SAID && owned[i].total > 0; i++)
         say_owner(leaks, &owned[i]);
@@ -208,16 +209,14 @@ static void say_owners(struct leaks *leaks, const struct owners *owners)
 static void say_changes(struct leaks *leaks, uint64_t now_ms)
 {
     size_t counts[TRIAGE_CAUSE_COUNT];
-    struct owners owners = {0};
-    count_causes(&leaks->now, counts);
+    count_causes(&leaks->survey.now, counts);
     if (now_ms < leaks->say_again_ms || memcmp(counts, leaks->said, sizeof counts) == 0)
         return;
     memcpy(leaks->said, counts, sizeof counts);
     leaks->say_again_ms = now_ms + SAY_EVERY_MS;
     say_total(leaks, counts, now_ms);
-    if (log_wants(leaks->ring, CONF_LOG_INFO) && find_owners(leaks, &owners) == 0)
-        say_owners(leaks, &owners);
-    owners_clear(&owners);
+    if (log_wants(leaks->ring, CONF_LOG_INFO) && survey_owners(&leaks->survey) == 0)
+        say_owners(leaks, &leaks->survey.owners);
 }
 
 /* ---- ending ---- */
@@ -229,7 +228,7 @@ static size_t descriptors_held(const struct leaks *leaks, const struct owners *o
     size_t held = 0, count = owners_of(owners, leak->row.inode, &holder);
     for (size_t i = 0; i < count; i++) {
         pid_t pid = owners->processes[holder[i].process].pid;
-        held += owner_holds(leaks->proc_fd, pid, holder[i].fd, leak->row.inode) == 1;
+        held += owner_holds(leaks->survey.proc_fd, pid, holder[i].fd, leak->row.inode) == 1;
     }
     return held;
 }
@@ -240,7 +239,7 @@ static void say_ended(struct leaks *leaks, const struct owners *owners, const st
     char text[DIAG_ENDPOINT_TEXT];
     struct line line;
     const struct owner_holder *holder;
-    int outcome = ladder_verify(leaks->netlink, leak);
+    int outcome = ladder_verify(leaks->survey.netlink, leak);
     if (result->error && outcome == LADDER_GONE) /* it ended by itself meanwhile */
         return;
     if (result->error && now_ms < leaks->complain_again_ms) /* it will be tried again and fail again */
@@ -268,55 +267,52 @@ static void say_ended(struct leaks *leaks, const struct owners *owners, const st
         log_line(leaks->ring, line_end(&line));
 }
 
-static bool is_due(const struct leaks *leaks, const struct leak *leak, uint64_t now_ms)
+/* None of the guards is set aside here: only a person who looks can do that. */
+static struct guard_policy policy_of(const struct leaks *leaks)
 {
-    const struct ladder_policy policy = {.action = leaks->conf->action,
-                                         .older_than_ms = leaks->conf->older_than_ms};
-    return ladder_check(leak, &policy, now_ms) == LADDER_CLEAR;
+    return (struct guard_policy){.older_than_ms = leaks->conf->older_than_ms};
+}
+
+/* Whether one of them would be due if its owner is found. */
+static bool any_needs_owners(const struct leaks *leaks, uint64_t now_ms)
+{
+    const struct guard_policy policy = policy_of(leaks);
+    for (size_t i = 0; i < leaks->survey.now.leak_count; i++)
+        if (guard_needs_owners(&leaks->survey.now.leaks[i], &policy, now_ms))
+            return true;
+    return false;
 }
 
 static void end_due(struct leaks *leaks, uint64_t now_ms)
 {
-    struct owners owners = {0};
-    size_t due = 0, acts = 0;
-    for (size_t i = 0; i < leaks->now.leak_count; i++)
-        due += is_due(leaks, &leaks->now.leaks[i], now_ms);
-    if (due == 0 || find_owners(leaks, &owners) != 0) {
-        owners_clear(&owners);
+    const struct guard_policy policy = policy_of(leaks);
+    struct survey *survey = &leaks->survey;
+    if (!any_needs_owners(leaks, now_ms) || survey_owners(survey) != 0)
         return;
-    }
-    for (size_t i = 0; i < leaks->now.leak_count && acts < ACTS_MAX; i++) {
-        const struct leak *leak = &leaks->now.leaks[i];
-        if (!is_due(leaks, leak, now_ms))
+    for (size_t i = 0, acts = 0; i < survey->now.leak_count && acts < ACTS_MAX; i++) {
+        const struct leak *leak = &survey->now.leaks[i];
+        if (guard_check(leak, &policy, now_ms) != GUARD_CLEAR)
             continue;
-        struct ladder_result result = ladder_climb(leaks->netlink, &owners, leak, leaks->conf->action);
-        say_ended(leaks, &owners, leak, &result, now_ms);
+        struct ladder_result result = ladder_climb(survey->netlink, survey->proc_fd, &survey->owners, leak,
+                                                   &policy, leaks->conf->action);
+        say_ended(leaks, &survey->owners, leak, &result, now_ms);
         acts++;
     }
-    owners_clear(&owners);
 }
 
 /* ---- the interface ---- */
 
 void leaks_look(struct leaks *leaks, uint64_t now_ms)
 {
-    const struct triage recycled = leaks->before;
-    leaks->before = leaks->now;
-    leaks->now = recycled;
-    int error = look(leaks->netlink, &leaks->now, leaks->ports, leaks->port_count, true);
+    int error = survey_look(&leaks->survey, now_ms);
     if (error) {
         if (error != leaks->failed)
             log_say(leaks->ring, CONF_LOG_WARNING, "reaper_blind", "error", error_text(error));
         leaks->failed = error;
-        /* What was known stays known: a host that is too busy for one dump must not make its leaks young. */
-        const struct triage unfinished = leaks->now;
-        leaks->now = leaks->before;
-        leaks->before = unfinished;
         return;
     }
     leaks->failed = 0;
-    triage_finish(&leaks->now, &leaks->before, now_ms);
-    if (!drop_own(leaks))
+    if (!drop_others(leaks))
         return;
     say_changes(leaks, now_ms);
     if (leaks->conf->action != LADDER_REPORT)
@@ -324,20 +320,57 @@ void leaks_look(struct leaks *leaks, uint64_t now_ms)
     log_flush(leaks->ring);
 }
 
-static int take_ports(struct leaks *leaks, const struct conf *conf)
+/* Watches the server's address. One that listens on any address is reached by way of loopback. */
+static void take_server(struct leaks *leaks, const struct diag_endpoint *server)
 {
-    size_t most = conf->reaper.port_count;
+    struct diag_endpoint *endpoint = &leaks->servers[leaks->server_count++];
+    bool v4 = diag_host_is_v4(server->host);
+    *endpoint = *server;
+    if (diag_host_is_any(server->host)) {
+        endpoint->host[12] = v4 ? 127 : 0;
+        endpoint->host[15] = 1;
+    }
+    leaks->ports[leaks->port_count++] = server->port;
+}
+
+static void take_name(struct leaks *leaks, const struct conf_server *server)
+{
+    static const struct diag_endpoint v4 = {.host = {[10] = 0xff, 0xff, 127, 0, 0, 1}}, v6 = {.host[15] = 1};
+    const struct diag_endpoint *const hosts[] = {&v4, &v6};
+    for (size_t i = 0; i < 2 && strcasecmp(server->host, "localhost") == 0; i++) {
+        struct diag_endpoint endpoint = *hosts[i];
+        endpoint.port = server->port;
+        take_server(leaks, &endpoint);
+    }
+}
+
+static void take_backends(struct leaks *leaks, const struct conf *conf)
+{
+    for (size_t b = 0; b < conf->backend_count; b++) {
+        for (size_t s = 0; s < conf->backends[b].server_count; s++) {
+            const struct conf_server *server = &conf->backends[b].servers[s];
+            struct diag_endpoint endpoint;
+            if (server->host)
+                take_name(leaks, server);
+            else if (diag_endpoint_of(&server->address.address, &endpoint))
+                take_server(leaks, &endpoint);
+        }
+    }
+}
+
+static int take_watched(struct leaks *leaks, const struct conf *conf)
+{
+    size_t servers = 0;
     for (size_t b = 0; b < conf->backend_count; b++)
-        most += conf->backends[b].server_count;
-    leaks->ports = calloc(most + 1, sizeof *leaks->ports);
-    if (!leaks->ports)
+        servers += 2 * conf->backends[b].server_count; /* a name may have two addresses */
+    leaks->ports = calloc(conf->reaper.port_count + servers + 1, sizeof *leaks->ports);
+    leaks->servers = calloc(servers + 1, sizeof *leaks->servers);
+    if (!leaks->ports || !leaks->servers)
         return -ENOMEM;
     for (size_t i = 0; i < conf->reaper.port_count; i++)
         leaks->ports[leaks->port_count++] = conf->reaper.ports[i];
-    for (size_t b = 0; conf->reaper.backends && b < conf->backend_count; b++)
-        for (size_t s = 0; s < conf->backends[b].server_count; s++)
-            if (conf->backends[b].servers[s].port != 0)
-                leaks->ports[leaks->port_count++] = conf->backends[b].servers[s].port;
+    if (conf->reaper.backends)
+        take_backends(leaks, conf);
     return 0;
 }
 
@@ -349,12 +382,10 @@ int leaks_open(const struct conf *conf, struct log_ring *ring, struct leaks **ou
         return -ENOMEM;
     leaks->conf = &conf->reaper;
     leaks->ring = ring;
-    triage_init(&leaks->now, DIAG_CLOSE_WAIT);
-    triage_init(&leaks->before, DIAG_CLOSE_WAIT);
-    leaks->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = leaks->proc_fd < 0 ? -errno : take_ports(leaks, conf);
-    if (!error)
-        error = netlink_open(&leaks->netlink);
+    leaks->survey.proc_fd = -1;
+    int error = take_watched(leaks, conf);
+    if (!error && leaks->port_count > 0)
+        error = survey_open(&leaks->survey, leaks->ports, leaks->port_count, DIAG_CLOSE_WAIT);
     if (error || leaks->port_count == 0) {
         leaks_close(leaks);
         return error;
@@ -367,12 +398,9 @@ void leaks_close(struct leaks *leaks)
 {
     if (!leaks)
         return;
-    netlink_close(leaks->netlink);
-    if (leaks->proc_fd >= 0)
-        close(leaks->proc_fd);
-    triage_clear(&leaks->now);
-    triage_clear(&leaks->before);
+    survey_close(&leaks->survey);
     free(leaks->ports);
+    free(leaks->servers);
     free(leaks->own);
     free(leaks);
 }

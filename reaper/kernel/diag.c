@@ -57,6 +57,13 @@ bool diag_host_is_v4(const uint8_t host[16])
     return memcmp(host, v4_prefix, sizeof v4_prefix) == 0;
 }
 
+bool diag_host_is_any(const uint8_t host[16])
+{
+    static const uint8_t v6[16];
+    return memcmp(host, v6, sizeof v6) == 0 ||
+           (diag_host_is_v4(host) && memcmp(host + sizeof v4_prefix, v6, 4) == 0);
+}
+
 static void host_decode(uint8_t host[16], uint8_t family, const __be32 words[4])
 {
     if (family == AF_INET) {
@@ -274,6 +281,9 @@ static int attributes_decode(struct diag_row *row, const uint8_t *at, size_t lef
             return ERROR_TRUNCATED;
         if ((attribute.nla_type & NLA_TYPE_MASK) == INET_DIAG_INFO)
             info_decode(row, at + ATTRIBUTE, attribute.nla_len - sizeof attribute);
+        else if ((attribute.nla_type & NLA_TYPE_MASK) == INET_DIAG_SKV6ONLY &&
+                 attribute.nla_len > sizeof attribute)
+            row->v6_only = at[ATTRIBUTE] != 0;
         size_t step = (attribute.nla_len + NLA_ALIGNTO - 1U) & ~(NLA_ALIGNTO - 1U);
         if (step >= left_bytes)
             break;
@@ -406,6 +416,23 @@ int diag_state_parse(const char *name)
         if (strcmp(name, state_names[state]) == 0)
             return state;
     return -EINVAL;
+}
+
+bool diag_endpoint_of(const struct sockaddr_storage *address, struct diag_endpoint *endpoint)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        memcpy(endpoint->host, v4_prefix, sizeof v4_prefix);
+        memcpy(endpoint->host + sizeof v4_prefix, &in->sin_addr, sizeof in->sin_addr);
+        endpoint->port = ntohs(in->sin_port);
+        return true;
+    }
+    if (address->ss_family != AF_INET6)
+        return false;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+    memcpy(endpoint->host, &in6->sin6_addr, sizeof endpoint->host);
+    endpoint->port = ntohs(in6->sin6_port);
+    return true;
 }
 
 bool diag_endpoint_equal(const struct diag_endpoint *a, const struct diag_endpoint *b)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* TCP's states as the kernel numbers them (include/net/tcp_states.h), and their names on a command line. */
@@ -89,6 +90,7 @@ struct diag_row {
     uint8_t timer;  /* 0 none, 1 retransmission, 2 keepalive or other, 3 TIME_WAIT, 4 zero window */
     uint8_t timer_tries;
     bool has_info;
+    bool v6_only; /* of a listening IPv6 socket: IPV6_V6ONLY is set */
 };
 
 /* Which of a socket's two ports a filter looks at. */
@@ -162,6 +164,12 @@ int diag_state_parse(const char *name);
 
 /* Whether the host is an IPv4 address. */
 bool diag_host_is_v4(const uint8_t host[16]);
+
+/* Whether it is 0.0.0.0 or ::. */
+bool diag_host_is_any(const uint8_t host[16]);
+
+/* The endpoint of a socket address; false for one that is not IPv4 or IPv6. */
+bool diag_endpoint_of(const struct sockaddr_storage *address, struct diag_endpoint *endpoint);
 
 bool diag_endpoint_equal(const struct diag_endpoint *a, const struct diag_endpoint *b);
 

@@ -19,12 +19,6 @@ struct word {
     const char *name, *text;
 };
 
-static const struct word guards[LADDER_GUARD_COUNT] = {
-#define X(constant, name, text) [constant] = {(name), (text)},
-    LADDER_GUARD_MAP(X)
-#undef X
-};
-
 static const struct word outcomes[LADDER_OUTCOME_COUNT] = {
 #define X(constant, name, text) [constant] = {(name), (text)},
     LADDER_OUTCOME_MAP(X)
@@ -51,16 +45,6 @@ int ladder_action_parse(const char *name)
     return -EINVAL;
 }
 
-const char *ladder_guard_name(enum ladder_guard guard)
-{
-    return guards[guard].name;
-}
-
-const char *ladder_guard_text(enum ladder_guard guard)
-{
-    return guards[guard].text;
-}
-
 const char *ladder_outcome_name(enum ladder_outcome outcome)
 {
     return outcomes[outcome].name;
@@ -69,24 +53,6 @@ const char *ladder_outcome_name(enum ladder_outcome outcome)
 const char *ladder_outcome_text(enum ladder_outcome outcome)
 {
     return outcomes[outcome].text;
-}
-
-enum ladder_guard ladder_check(const struct leak *leak, const struct ladder_policy *policy, uint64_t now_ms)
-{
-    const struct diag_row *row = &leak->row;
-    if (row->state != DIAG_CLOSE_WAIT)
-        return LADDER_NOT_CLOSE_WAIT;
-    if (row->id.cookie == DIAG_NO_COOKIE || row->id.cookie == 0)
-        return LADDER_NO_COOKIE;
-    if (row->inode == 0)
-        return LADDER_NO_OWNER;
-    if (leak->client_side && !policy->client_side)
-        return LADDER_CLIENT_SIDE;
-    if (leak->dumps < 2)
-        return LADDER_SEEN_ONCE;
-    if (leak->progressed)
-        return LADDER_PROGRESS;
-    return leak_quiet_ms(leak, now_ms) < policy->older_than_ms ? LADDER_TOO_YOUNG : LADDER_CLEAR;
 }
 
 /* ---- rights ---- */
@@ -247,11 +213,41 @@ static int finish_by_any(const struct owners *owners, const struct leak *leak)
     return error;
 }
 
-struct ladder_result ladder_climb(struct netlink *netlink, const struct owners *owners,
-                                  const struct leak *leak, enum ladder_action action)
+/* Looked at in the moment of acting: the dump may be seconds old, and a row can be missed in it. */
+static bool peer_waits(struct netlink *netlink, const struct leak *leak)
 {
-    struct ladder_result result = {.rung = LADDER_FINISH};
+    const struct diag_id mirror = {.family = leak->row.id.family,
+                                   .local = leak->row.id.remote,
+                                   .remote = leak->row.id.local,
+                                   .cookie = DIAG_NO_COOKIE};
+    struct diag_row peer;
+    return netlink_lookup(netlink, &mirror, &peer) == 0 && peer.inode != 0;
+}
+
+static bool still_held(int proc_fd, const struct owners *owners, const struct leak *leak)
+{
+    const struct owner_holder *holders;
+    size_t count = owners_of(owners, leak->row.inode, &holders);
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = owners->processes[holders[i].process].pid;
+        if (owner_holds(proc_fd, pid, holders[i].fd, leak->row.inode) == 1)
+            return true;
+    }
+    return false;
+}
+
+struct ladder_result ladder_climb(struct netlink *netlink, int proc_fd, const struct owners *owners,
+                                  const struct leak *leak, const struct guard_policy *policy,
+                                  enum ladder_action action)
+{
+    struct ladder_result result = {.rung = action == LADDER_DESTROY ? LADDER_DESTROY : LADDER_FINISH};
     assert(action != LADDER_REPORT);
+    if (!policy->even_waiting && peer_waits(netlink, leak))
+        result.error = ERROR_WAITING;
+    else if (!policy->even_unseen && !still_held(proc_fd, owners, leak))
+        result.error = ERROR_NOT_VISIBLE;
+    if (result.error)
+        return result;
     if (action != LADDER_DESTROY)
         result.error = finish_by_any(owners, leak);
     if (action == LADDER_FINISH ||

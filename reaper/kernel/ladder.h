@@ -3,49 +3,24 @@
 
 /* Rungs 3 and 4 of the ladder: finishing leaks of sockets that do not run through the proxy, and proving it.
  *
- *   finish   takes a copy of the owner's descriptor (pidfd_getfd) and shuts its writing side down: what is
- * queued is still sent, then FIN; CLOSE_WAIT goes to LAST_ACK. Needs ptrace access to the owner. destroy
- * SOCK_DESTROY: RST, the send queue is lost. Needs CAP_NET_ADMIN.
+ *   finish:  takes a copy of the owner's descriptor (pidfd_getfd) and shuts its writing side down: what is
+ *            queued is still sent, then FIN; CLOSE_WAIT goes to LAST_ACK. Needs ptrace access to the owner.
+ *   destroy: SOCK_DESTROY: RST, the send queue is lost. Needs CAP_NET_ADMIN.
  *
  * The owner's descriptor stays open either way: nothing here cures a leak of descriptors, and nothing here
- * claims to. A rung is taken only when ladder_check() finds no guard against it, and each rung checks once
- * more, on the socket itself and against its cookie, that it is still the same one and still in CLOSE_WAIT.
+ * claims to. A rung is taken only when guard_check() says GUARD_CLEAR, and each rung checks once more, at
+ * the last moment, what may have changed since the dump: that it is the same socket, by its cookie; that it
+ * is still in CLOSE_WAIT; that a process still holds it; and that its peer on this host does not wait.
  *
  * The functions keep no state and block for no longer than the kernel's own work; one thread at a time may
  * use one struct netlink. */
 
+#include "reaper/kernel/guard.h"
 #include "reaper/kernel/netlink.h"
 #include "reaper/kernel/owner.h"
 #include "reaper/kernel/triage.h"
 
 enum ladder_action { LADDER_REPORT, LADDER_FINISH, LADDER_DESTROY, LADDER_BOTH, LADDER_ACTION_COUNT };
-
-struct ladder_policy {
-    enum ladder_action action;
-    uint64_t older_than_ms;
-    bool client_side; /* also sockets that this host opened: a pool's CLOSE_WAIT is often normal */
-};
-
-/* Why a leak is left alone. */
-#define LADDER_GUARD_MAP(X)                                                                                  \
-    X(LADDER_CLEAR, "due", "nothing speaks against it")                                                      \
-    X(LADDER_NOT_CLOSE_WAIT, "not-close-wait", "it is not in CLOSE_WAIT")                                    \
-    X(LADDER_NO_COOKIE, "no-cookie", "the kernel gave no cookie for it")                                     \
-    X(LADDER_NO_OWNER, "never-accepted", "no process holds it; ending it would not free its backlog slot")   \
-    X(LADDER_CLIENT_SIDE, "client-side", "nothing listens on its local port: this host opened it")           \
-    X(LADDER_SEEN_ONCE, "seen-once", "seen in CLOSE_WAIT in one dump only")                                  \
-    X(LADDER_PROGRESS, "progress", "its peer is still acknowledging new bytes")                              \
-    X(LADDER_TOO_YOUNG, "too-young", "not known to be older than the bound")
-
-enum ladder_guard {
-#define X(constant, name, text) constant,
-    LADDER_GUARD_MAP(X)
-#undef X
-        LADDER_GUARD_COUNT
-};
-
-/* LADDER_CLEAR, or the first guard that holds. Pure. */
-enum ladder_guard ladder_check(const struct leak *leak, const struct ladder_policy *policy, uint64_t now_ms);
 
 /* What may be done here: 0, or why not. */
 struct ladder_rights {
@@ -71,10 +46,14 @@ struct ladder_result {
 };
 
 /* Climbs as far as `action` allows (which may not be LADDER_REPORT): finish by any of the holders that
- * `owners` knows, and with LADDER_BOTH, when that fails or leaves it in CLOSE_WAIT, destroy.
- * ERROR_NOT_VISIBLE: no holder to finish it by. The caller has asked ladder_check(). */
-struct ladder_result ladder_climb(struct netlink *netlink, const struct owners *owners,
-                                  const struct leak *leak, enum ladder_action action);
+ * `owners` knows, and with LADDER_BOTH, when that fails or leaves it in CLOSE_WAIT, destroy. The caller has
+ * asked guard_check() with the same policy. Nothing is done, with the error
+ *   ERROR_NOT_VISIBLE  no process holds it any more, as far as /proc below `proc_fd` shows (unless
+ * even_unseen)
+ *   ERROR_WAITING      its peer on this host waits for an answer by now (unless even_waiting) */
+struct ladder_result ladder_climb(struct netlink *netlink, int proc_fd, const struct owners *owners,
+                                  const struct leak *leak, const struct guard_policy *policy,
+                                  enum ladder_action action);
 
 /* What a later look at the kernel's table says. */
 #define LADDER_OUTCOME_MAP(X)                                                                                \
@@ -98,8 +77,6 @@ const char *ladder_action_name(enum ladder_action action);
 /* The action with that name, or -EINVAL. */
 int ladder_action_parse(const char *name);
 
-const char *ladder_guard_name(enum ladder_guard guard);
-const char *ladder_guard_text(enum ladder_guard guard);
 const char *ladder_outcome_name(enum ladder_outcome outcome);
 const char *ladder_outcome_text(enum ladder_outcome outcome);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { TIMER_KEEPALIVE = 2 };
 
@@ -195,13 +196,52 @@ static enum triage_peer peer_of(const struct triage *triage, const struct diag_r
                                                                    : TRIAGE_PEER_REMOTE;
 }
 
+/* How well a listening socket fits the local address of another socket of its port: 0 not at all, 1 it
+ * listens on any address of that family, 2 on just this one. An IPv6 socket on any address takes IPv4 as
+ * well, unless IPV6_V6ONLY is set (ipv6(7)). */
+static int listener_fit(const struct diag_row *listener, const struct diag_row *row)
+{
+    if (listener->id.interface != 0 && listener->id.interface != row->id.interface)
+        return 0;
+    if (memcmp(listener->id.local.host, row->id.local.host, sizeof row->id.local.host) == 0)
+        return 2;
+    if (!diag_host_is_any(listener->id.local.host))
+        return 0;
+    bool v4 = diag_host_is_v4(row->id.local.host);
+    if (listener->id.family == AF_INET6 && !diag_host_is_v4(listener->id.local.host))
+        return !v4 || !listener->v6_only;
+    return v4;
+}
+
+bool triage_listens_for(const struct diag_row *listener, const struct diag_row *row)
+{
+    return listener->id.local.port == row->id.local.port && listener_fit(listener, row) > 0;
+}
+
+const struct diag_row *triage_listener(const struct triage *triage, const struct diag_row *row)
+{
+    const struct diag_row *first =
+        find(row, triage->listeners, triage->listener_count, sizeof *row, listener_order);
+    const struct diag_row *end = triage->listeners + triage->listener_count, *found = NULL;
+    int best = 0;
+    while (first && first > triage->listeners && listener_order(first - 1, row) == 0)
+        first--;
+    for (const struct diag_row *at = first; at && at < end && listener_order(at, row) == 0; at++) {
+        int fit = listener_fit(at, row);
+        if (fit > best) {
+            best = fit;
+            found = at;
+        }
+    }
+    return found;
+}
+
 static void leak_judge(const struct triage *triage, struct leak *leak, const struct leak *before,
                        uint64_t now_ms)
 {
     leak->cause = cause_of(&leak->row);
     leak->peer = peer_of(triage, &leak->row, &leak->peer_inode);
-    leak->client_side =
-        !find(&leak->row, triage->listeners, triage->listener_count, sizeof leak->row, listener_order);
+    leak->client_side = !triage_listener(triage, &leak->row);
     leak->progressed = before && leak->row.info.acked_bytes != before->row.info.acked_bytes;
     leak->dumps = before ? before->dumps + 1 : 1;
     leak->first_seen_ms = before ? before->first_seen_ms : now_ms;

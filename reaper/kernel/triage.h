@@ -56,10 +56,13 @@ struct leak {
     enum triage_cause cause;
     enum triage_peer peer;
     uint32_t peer_inode; /* of a half-closed peer on this host; else 0 */
-    bool client_side; /* no socket listens on its local port: this end connected, or the listener is gone */
-    unsigned dumps;   /* consecutive dumps that showed this cookie in this state */
-    bool progressed;  /* the peer acknowledged new bytes between the last two dumps */
-    uint64_t first_seen_ms;  /* the caller's clock */
+    bool
+        client_side; /* no socket listens on its local address: this end connected, or the listener is gone */
+    bool held;       /* a process that we may look into has it as a descriptor; see guard_learn() */
+    bool sound_owner;       /* other programs listen on its port too, and its own does not leak by read-eof */
+    unsigned dumps;         /* consecutive dumps that showed this cookie in this state */
+    bool progressed;        /* the peer acknowledged new bytes between the last two dumps */
+    uint64_t first_seen_ms; /* the caller's clock */
     uint64_t quiet_since_ms; /* first seen, or the last dump that showed such progress */
 };
 
@@ -95,6 +98,13 @@ int triage_add(struct triage *triage, const struct diag_row *row);
 /* Sorts the leaks by cookie, drops rows that came twice, judges each, and carries over what `before` (may be
  * NULL) knew. Rows of listening sockets are sorted by port. */
 void triage_finish(struct triage *triage, const struct triage *before, uint64_t now_ms);
+
+/* Whether connections to this row's local address come to that listening socket. */
+bool triage_listens_for(const struct diag_row *listener, const struct diag_row *row);
+
+/* The listening socket that serves this local address: one on just that address before one on any; NULL when
+ * none does. After triage_finish(). */
+const struct diag_row *triage_listener(const struct triage *triage, const struct diag_row *row);
 
 /* The leak with that cookie, or NULL. After triage_finish(). */
 const struct leak *triage_find(const struct triage *triage, uint64_t cookie);

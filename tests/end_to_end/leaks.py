@@ -65,13 +65,14 @@ def scan(*arguments, before=()):
 class Owner:
     """A process with a listening socket; it answers what it is asked with the _do_ methods, until it is stopped."""
 
-    def __init__(self, host="127.0.0.1", backlog=4096, uid=None):
+    def __init__(self, host="127.0.0.1", backlog=4096, uid=None, port=0, shared=False):
+        """`shared`: others may listen on the port as well (SO_REUSEPORT)."""
         ours, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
             with contextlib.suppress(BaseException):
-                self._serve(theirs, host, backlog, uid)
+                self._serve(theirs, (host, port), backlog, uid, shared)
             os._exit(0)
         theirs.close()
         self._control = ours.makefile("rw")
@@ -82,14 +83,15 @@ class Owner:
 
     # --- the owner's side ---
 
-    def _serve(self, control, host, backlog, uid):
+    def _serve(self, control, address, backlog, uid, shared):
         if uid is not None:
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.listener = socket.socket(family, socket.SOCK_STREAM)
-        self.listener.bind((host, 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        self.listener.bind(address)
         self.listener.listen(backlog)
         self.connections = {}
         lines = control.makefile("rw")
@@ -100,6 +102,18 @@ class Owner:
 
     def _do_port(self):
         return self.listener.getsockname()[1]
+
+    def _do_accept_waiting(self):
+        """Accepts what waits in the queue."""
+        self.listener.setblocking(False)
+        fds = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                fds += self._do_accept(1)
+        self.listener.setblocking(True)
+        for fd in fds:
+            self.connections[fd].setblocking(True)
+        return fds
 
     def _do_accept(self, count):
         fds = []
@@ -137,6 +151,9 @@ class Owner:
         for fd in fds:
             self.connections[fd].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
+    def _do_peer_port(self, fd):
+        return self.connections[fd].getpeername()[1]
+
     def _do_cookie(self, fd):
         return int.from_bytes(self.connections[fd].getsockopt(socket.SOL_SOCKET, 57, 8), sys.byteorder)
 
@@ -147,8 +164,14 @@ class Owner:
                 signal.pause()
         return child
 
-    def _do_open(self, port):
-        connection = socket.create_connection(("127.0.0.1", port))
+    def _do_send_away(self, fds):
+        """Puts them on their way to another process, which has not received them yet, and closes them here."""
+        self.away = socket.socketpair()
+        socket.send_fds(self.away[0], [b"x"], fds)
+        self._do_close(fds)
+
+    def _do_open(self, port, source="", source_port=0):
+        connection = socket.create_connection(("127.0.0.1", port), source_address=(source, source_port))
         self.connections[connection.fileno()] = connection
         return connection.fileno()
 

@@ -10,7 +10,8 @@ from harness import main, receive_all, sockets, wait_for
 from leaks import Owner, as_nobody, enter_namespace, kill_quietly, lastack, older_than, scan
 
 BYSTANDERS = 10000
-NOW = ["--older-than", "0s", "--between", "50ms"]  # everything is due that no other guard protects
+# Everything is due that no other guard protects; the test's clients are half-closed, as those are who wait for an answer.
+NOW = ["--older-than", "0s", "--between", "50ms", "--even-waiting"]
 
 
 def reap(port, *arguments, before=()):
@@ -127,7 +128,7 @@ class Acting(unittest.TestCase):
 
 class Guards(unittest.TestCase):
     def untouched(self, owner, ports, guard, *arguments):
-        report = reap(owner.port, "--action", "ladder", "--yes", "--between", "50ms", *arguments)
+        report = reap(owner.port, "--action", "ladder", "--yes", "--between", "50ms", "--even-waiting", *arguments)
         self.assertEqual((report["due"], report["status"]), (0, 0), report)
         self.assertEqual({report["rows"][port]["guard"] for port in ports}, {guard})
         self.assertEqual(owner.in_close_wait(), set(ports))
@@ -140,7 +141,7 @@ class Guards(unittest.TestCase):
 
     def test_that_all_are_young_is_said_with_the_oldest(self):
         with Owner() as owner:
-            owner.leak(3)
+            owner.leak(3, close=True)
             older_than(1, owner.port, 3)
             result = lastack("reap", "--port", owner.port, "--between", "50ms", "--older-than", "90m")
             self.assertEqual(result.status, 0)
@@ -154,7 +155,7 @@ class Guards(unittest.TestCase):
 
     def test_only_the_old_among_young(self):
         with Owner() as owner:
-            _, old, _ = owner.leak(2)
+            _, old, _ = owner.leak(2, close=True)
             older_than(3, owner.port, 2)
             _, young, _ = owner.leak(2)
             report = reap(owner.port, "--older-than", "3s", "--between", "50ms", "--action", "finish", "--yes")
@@ -174,7 +175,7 @@ class Guards(unittest.TestCase):
 
             talker = threading.Thread(target=talk)
             talker.start()
-            report = reap(owner.port, "--older-than", "0s", "--between", "1s", "--action", "ladder", "--yes")
+            report = reap(owner.port, "--older-than", "0s", "--between", "1s", "--action", "ladder", "--yes", "--even-waiting")
             ended.set()
             talker.join()
             self.assertEqual(report["rows"][ports[0]]["guard"], "progress")
@@ -259,10 +260,20 @@ class WithoutRights(unittest.TestCase):
                 self.assertIn(lost, result.errors)
                 self.assertEqual(owner.in_close_wait(), set(ports))
 
+    def test_whose_owner_is_not_seen_is_left_alone_and_that_is_no_success(self):
+        with Owner() as owner:
+            _, (port,), _ = owner.leak()
+            for action in ("destroy", "ladder"):
+                report = reap(owner.port, *NOW, "--action", action, "--yes", before=as_nobody("net_admin"))
+                self.assertEqual(report["rows"][port]["guard"], "unseen")
+                self.assertEqual((report["due"], report["status"]), (0, 1))
+                self.assertEqual(owner.in_close_wait(), {port})
+
     def test_finish_of_anothers_process(self):
         with Owner() as owner:
             _, (port,), _ = owner.leak()
-            report = reap(owner.port, *NOW, "--action", "finish", "--yes", before=as_nobody("net_admin"))
+            report = reap(owner.port, *NOW, "--action", "finish", "--yes", "--even-unseen",
+                          before=as_nobody("net_admin"))
             if "error" in report["rows"][port]:  # where Yama leaves no rung at all, nothing is tried
                 self.assertEqual(report["rows"][port]["error"], "ERROR_NOT_VISIBLE")
             self.assertEqual(report["status"], 1)
@@ -271,7 +282,7 @@ class WithoutRights(unittest.TestCase):
     def test_the_ladder_climbs_past_the_lost_rung(self):
         with Owner() as owner:
             _, (port,), _ = owner.leak()
-            result = lastack("reap", "--port", owner.port, *NOW, "--action", "ladder", "--yes",
+            result = lastack("reap", "--port", owner.port, *NOW, "--action", "ladder", "--yes", "--even-unseen",
                              before=as_nobody("net_admin"))
             self.assertEqual(result.status, 0, result)
             self.assertIn("lastack reap: finish: ", result.errors)

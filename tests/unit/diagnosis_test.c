@@ -1,6 +1,6 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/command/diagnosis.h"
+#include "reaper/kernel/diagnosis.h"
 
 #include <stdio.h>
 #include <string.h>

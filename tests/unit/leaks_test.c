@@ -4,6 +4,7 @@
 #include "tests/unit/faults.h"
 #include "tests/unit/sockets.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -195,6 +196,40 @@ static void what_is_beside_is_ended_as_far_as_allowed(void **state)
     leaker_end(&leaker);
 }
 
+/* Its peer, another program on this host, has shut its writing side and waits for the answer. */
+static void whose_peer_waits_for_an_answer_is_left_alone(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    char byte;
+    int release[2];
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_BOTH);
+    assert_int_equal(pipe2(release, O_CLOEXEC), 0);
+    pid_t waiting = fork();
+    assert_true(waiting >= 0);
+    if (waiting == 0) {
+        close(release[1]);
+        _exit(read(release[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(release[0]);
+    for (int i = 0; i < LEAKS; i++) {
+        shutdown(leaker.clients[i], SHUT_WR);
+        client_close(&leaker, i);
+    }
+    for (int i = 0; i < 4; i++)
+        look_once(&f);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "msg=leaks count=3"), 1); /* said, though */
+    assert_int_equal(count_of(text, "leak_ended"), 0);
+    assert_int_equal(count_of(text, "leak_not_ended"), 0);
+    free(text);
+    close(release[1]);
+    assert_int_equal(waitpid(waiting, NULL, 0), waiting);
+    leaker_end(&leaker);
+}
+
 static void that_it_sees_nothing_is_said_once_and_nothing_is_forgotten(void **state)
 {
     struct leaker leaker;
@@ -297,26 +332,67 @@ static void nothing_to_watch_is_no_error(void **state)
     leaks_close(leaks);
 }
 
-static void the_ports_of_the_backends_are_watched(void **state)
+/* How many leaks of that leaker's port are seen by somebody who watches a backend with this one server. */
+static size_t seen_at(const struct leaker *leaker, const struct conf_server *server)
 {
-    struct leaker leaker;
     struct fixture f;
-    (void)state;
-    leaker_start(&leaker);
-    struct conf_server servers[2] = {{.port = leaker.port}, {.port = 0}};
+    struct conf_server servers[2] = {*server, {.port = 0}}; /* and one on a unix path */
     struct conf_backend backend = {.servers = servers, .server_count = 2};
     watch(&f, 1, LADDER_REPORT);
     leaks_close(f.leaks);
     f.conf.reaper = (struct conf_reaper){.backends = true, .action = LADDER_REPORT};
     f.conf.backends = &backend;
     f.conf.backend_count = 1;
+    servers[0].port = leaker->port;
     assert_int_equal(leaks_open(&f.conf, log_ring(f.log), &f.leaks), 0);
-    client_close(&leaker, 0);
+    assert_non_null(f.leaks);
     look_once(&f);
     look_once(&f);
     char *text = unwatch(&f);
-    assert_int_equal(count_of(text, "msg=leaks count=1"), 1);
+    size_t seen = count_of(text, "msg=leaks count=1");
     free(text);
+    return seen;
+}
+
+static struct conf_server server_at(const char *host, uint16_t port)
+{
+    struct conf_server server = {.port = port};
+    struct sockaddr_in *in = (struct sockaddr_in *)&server.address.address;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&server.address.address;
+    if (inet_pton(AF_INET, host, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        server.address.length = sizeof *in;
+        return server;
+    }
+    assert_int_equal(inet_pton(AF_INET6, host, &in6->sin6_addr), 1);
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    server.address.length = sizeof *in6;
+    return server;
+}
+
+/* A server's port may be in use by quite another program, where the server is on another host or address. */
+static void a_backends_server_is_watched_at_its_address_and_nowhere_else(void **state)
+{
+    static const struct {
+        const char *host;
+        size_t seen;
+    } rows[] = {
+        {"127.0.0.1", 1},  {"::ffff:127.0.0.1", 1}, {"0.0.0.0", 1}, /* connects to loopback */
+        {"192.0.2.77", 0}, {"127.0.0.2", 0},        {"::1", 0},     {"::", 0},
+    };
+    struct leaker leaker;
+    char name[] = "Localhost";
+    (void)state;
+    leaker_start(&leaker);
+    client_close(&leaker, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct conf_server server = server_at(rows[i].host, leaker.port);
+        assert_int_equal(seen_at(&leaker, &server), rows[i].seen);
+    }
+    const struct conf_server named = {.host = name};
+    assert_int_equal(seen_at(&leaker, &named), 1);
     leaker_end(&leaker);
 }
 
@@ -327,7 +403,8 @@ int main(void)
         cmocka_unit_test(what_leaks_is_said_with_its_owner_when_it_changed),
         cmocka_unit_test(what_is_connected_to_this_process_is_left_alone),
         cmocka_unit_test(what_is_beside_is_ended_as_far_as_allowed),
-        cmocka_unit_test(the_ports_of_the_backends_are_watched),
+        cmocka_unit_test(a_backends_server_is_watched_at_its_address_and_nowhere_else),
+        cmocka_unit_test(whose_peer_waits_for_an_answer_is_left_alone),
         cmocka_unit_test(that_it_sees_nothing_is_said_once_and_nothing_is_forgotten),
         cmocka_unit_test(that_one_cannot_be_ended_is_said_with_the_reason_and_not_at_every_look),
         cmocka_unit_test(a_look_without_memory_is_made_up_for_by_the_next),

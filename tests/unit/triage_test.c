@@ -124,6 +124,67 @@ static void without_a_listener_it_is_the_client_side(void **state)
     triage_clear(&triage);
 }
 
+static struct diag_endpoint endpoint6(const char *host, uint16_t port)
+{
+    struct diag_endpoint e = {.port = port};
+    assert_int_equal(inet_pton(AF_INET6, host, e.host), 1);
+    return e;
+}
+
+/* Somebody who listens on the port at another address says nothing about a socket. */
+static void a_listener_serves_its_own_address_only(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t family;
+        const char *listener;
+        bool v6_only;
+        const char *local; /* in IPv6's form */
+        bool served;
+    } rows[] = {
+        {AF_INET, "::ffff:127.0.0.1", false, "::ffff:127.0.0.1", true},
+        {AF_INET, "::ffff:127.0.0.1", false, "::ffff:127.0.0.2", false},
+        {AF_INET, "::ffff:0.0.0.0", false, "::ffff:127.0.0.2", true},
+        {AF_INET, "::ffff:0.0.0.0", false, "::1", false},
+        {AF_INET6, "::", false, "::ffff:127.0.0.2", true}, /* dual stack */
+        {AF_INET6, "::", true, "::ffff:127.0.0.2", false},
+        {AF_INET6, "::", true, "::1", true},
+        {AF_INET6, "::ffff:127.0.0.1", false, "::ffff:127.0.0.1", true}, /* mapped */
+        {AF_INET6, "::ffff:0.0.0.0", false, "::ffff:127.0.0.1", true},
+        {AF_INET6, "::ffff:0.0.0.0", false, "::1", false},
+        {AF_INET6, "fd00::1", false, "fd00::2", false},
+        {AF_INET6, "fd00::1", false, "fd00::1", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct diag_row both[] = {listener_row(80), leak_row(1, 7, 0)};
+        both[0].id.family = rows[i].family;
+        both[0].id.local = endpoint6(rows[i].listener, 80);
+        both[0].v6_only = rows[i].v6_only;
+        both[1].id.local = endpoint6(rows[i].local, 80);
+        struct triage triage = triage_of(both, 2, NULL, 0);
+        assert_int_equal(triage.leaks[0].client_side, !rows[i].served);
+        triage_clear(&triage);
+    }
+}
+
+static void the_listener_on_just_the_address_is_found_before_one_on_any(void **state)
+{
+    (void)state;
+    struct diag_row rows[] = {listener_row(80), listener_row(80), listener_row(80), listener_row(443),
+                              leak_row(1, 7, 0)};
+    rows[1].id.local = rows[4].id.local;
+    rows[2].id.local = endpoint("10.0.0.9", 80);
+    for (uint32_t i = 0; i < 4; i++)
+        rows[i].inode = i;
+    struct triage triage = triage_of(rows, 5, NULL, 0);
+    assert_int_equal(triage_listener(&triage, &triage.leaks[0].row)->inode, 1);
+    triage_clear(&triage);
+    rows[1].id.interface = 3; /* bound to a device that the leak is not bound to */
+    triage = triage_of(rows, 5, NULL, 0);
+    assert_int_equal(triage_listener(&triage, &triage.leaks[0].row)->inode, 0);
+    triage_clear(&triage);
+}
+
 static void a_row_that_came_twice_counts_once(void **state)
 {
     (void)state;
@@ -291,6 +352,8 @@ int main(void)
         cmocka_unit_test(only_close_wait_has_a_cause),
         cmocka_unit_test(a_peer_on_this_host_tells_close_from_half_close),
         cmocka_unit_test(without_a_listener_it_is_the_client_side),
+        cmocka_unit_test(a_listener_serves_its_own_address_only),
+        cmocka_unit_test(the_listener_on_just_the_address_is_found_before_one_on_any),
         cmocka_unit_test(a_row_that_came_twice_counts_once),
         cmocka_unit_test(what_an_earlier_dump_knew_is_carried_over_by_cookie),
         cmocka_unit_test(acknowledged_bytes_are_progress_and_make_it_young_again),

@@ -1,6 +1,6 @@
 #include "tests/unit/cmocka.h"
 
-#include "reaper/kernel/look.h"
+#include "reaper/kernel/survey.h"
 #include "tests/unit/sockets.h"
 
 /* A dump passes through here, so that a test can let it begin with rows that the kernel then takes back. */
@@ -25,8 +25,7 @@ int __wrap_netlink_dump(struct netlink *netlink, const struct diag_filter *filte
 /* ---- both ends of a connection leak: each has got the other's FIN ------------------------------------- */
 
 struct scene {
-    struct netlink *netlink;
-    struct triage triage;
+    struct survey survey;
     int listener, client, server;
     uint16_t port, client_port;
 };
@@ -49,15 +48,13 @@ static struct scene scene_open(void)
     assert_true(scene.server >= 0);
     scene.port = port_of(scene.listener);
     scene.client_port = port_of(scene.client);
-    triage_init(&scene.triage, DIAG_CLOSE_WAIT);
-    assert_int_equal(netlink_open(&scene.netlink), 0);
+    assert_int_equal(survey_open(&scene.survey, NULL, 0, DIAG_CLOSE_WAIT), 0);
     return scene;
 }
 
 static void scene_close(struct scene *scene)
 {
-    triage_clear(&scene->triage);
-    netlink_close(scene->netlink);
+    survey_close(&scene->survey);
     close(scene->listener);
     close(scene->client);
     close(scene->server);
@@ -68,6 +65,14 @@ static void half_close(int fd, int peer)
 {
     assert_int_equal(shutdown(fd, SHUT_WR), 0);
     wait_for(peer, POLLIN);
+}
+
+static void look(struct scene *scene, const uint16_t *ports, size_t port_count, bool brief)
+{
+    scene->survey.ports = ports;
+    scene->survey.port_count = port_count;
+    scene->survey.brief = brief;
+    assert_int_equal(survey_look(&scene->survey, 0), 0);
 }
 
 static bool shows(const struct triage *triage, uint16_t local_port)
@@ -84,11 +89,11 @@ static void a_leak_is_wanted_by_its_local_port_only(void **state)
     struct scene scene = scene_open();
     const uint16_t ports[] = {1, scene.port};
     half_close(scene.server, scene.client); /* the client's end leaks: its remote port is the wanted one */
-    assert_int_equal(look(scene.netlink, &scene.triage, ports, 2, true), 0);
-    assert_int_equal(scene.triage.leak_count, 0);
-    assert_int_equal(scene.triage.peer_count, 1); /* yet it is known that this end was shut */
-    assert_int_equal(look(scene.netlink, &scene.triage, &scene.client_port, 1, true), 0);
-    assert_int_equal(scene.triage.leak_count, 1);
+    look(&scene, ports, 2, false);
+    assert_int_equal(scene.survey.now.leak_count, 0);
+    assert_int_equal(scene.survey.now.peer_count, 1); /* yet it is known that this end was shut */
+    look(&scene, &scene.client_port, 1, false);
+    assert_int_equal(scene.survey.now.leak_count, 1);
     scene_close(&scene);
 }
 
@@ -98,9 +103,9 @@ static void without_ports_every_leak_is_wanted(void **state)
     struct scene scene = scene_open(), other = scene_open();
     half_close(scene.client, scene.server);
     half_close(other.server, other.client);
-    assert_int_equal(look(scene.netlink, &scene.triage, NULL, 0, true), 0);
-    assert_true(shows(&scene.triage, scene.port));
-    assert_true(shows(&scene.triage, other.client_port));
+    look(&scene, NULL, 0, false);
+    assert_true(shows(&scene.survey.now, scene.port));
+    assert_true(shows(&scene.survey.now, other.client_port));
     scene_close(&scene);
     scene_close(&other);
 }
@@ -110,14 +115,13 @@ static void what_peers_did_is_looked_at_only_when_asked(void **state)
     (void)state;
     struct scene scene = scene_open();
     half_close(scene.client, scene.server);
-    assert_int_equal(look(scene.netlink, &scene.triage, &scene.port, 1, true), 0);
-    triage_finish(&scene.triage, NULL, 0);
-    assert_int_equal(scene.triage.leak_count, 1);
-    assert_int_equal(scene.triage.leaks[0].peer, TRIAGE_PEER_HALF_CLOSED);
-    assert_int_equal(look(scene.netlink, &scene.triage, &scene.port, 1, false), 0);
-    assert_int_equal(scene.triage.leak_count, 1);
-    assert_int_equal(scene.triage.peer_count, 0);
-    assert_int_equal(scene.triage.listener_count, 1); /* server's side or client's: that is always told */
+    look(&scene, &scene.port, 1, false);
+    assert_int_equal(scene.survey.now.leak_count, 1);
+    assert_int_equal(scene.survey.now.leaks[0].peer, TRIAGE_PEER_HALF_CLOSED);
+    look(&scene, &scene.port, 1, true);
+    assert_int_equal(scene.survey.now.leak_count, 1);
+    assert_int_equal(scene.survey.now.peer_count, 0);
+    assert_int_equal(scene.survey.now.listener_count, 1); /* server's side or client's: that is always told */
     scene_close(&scene);
 }
 
@@ -129,10 +133,10 @@ static void rows_that_the_kernel_takes_back_are_forgotten(void **state)
                                   .state = DIAG_CLOSE_WAIT};
     half_close(scene.client, scene.server);
     taken_back = &gone;
-    assert_int_equal(look(scene.netlink, &scene.triage, &scene.port, 1, true), 0);
+    look(&scene, &scene.port, 1, false);
     taken_back = NULL;
-    assert_int_equal(scene.triage.leak_count, 1);
-    assert_true(scene.triage.leaks[0].row.id.cookie != 1);
+    assert_int_equal(scene.survey.now.leak_count, 1);
+    assert_true(scene.survey.now.leaks[0].row.id.cookie != 1);
     scene_close(&scene);
 }
 

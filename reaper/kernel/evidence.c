@@ -1,6 +1,4 @@
-#include "proxy/command/gather.h"
-
-#include "reaper/error.h"
+#include "reaper/kernel/evidence.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,23 +9,6 @@
 #include <unistd.h>
 
 /* ---- what the kernel counts ---- */
-
-/* Established connections by either port. */
-struct established {
-    uint32_t by_local[UINT16_MAX + 1], by_remote[UINT16_MAX + 1];
-    size_t all;
-};
-
-/* One of the two looks: what survey_dump() does not keep. */
-struct look_counts {
-    uint64_t at_ms;
-    uint64_t accepted, overflows; /* on this host */
-    struct established established;
-};
-
-struct looks {
-    struct look_counts before, after;
-};
 
 /* The value under `name` in /proc/net/snmp or netstat: a line of names and one of values, both after
  * `prefix`. */
@@ -45,7 +26,7 @@ static uint64_t counter_find(const char *text, const char *prefix, const char *n
     return 0;
 }
 
-void gather_read(const struct survey *survey, const char *path, char *text, size_t size)
+void evidence_read(const struct survey *survey, const char *path, char *text, size_t size)
 {
     text[0] = '\0';
     int fd = openat(survey->proc_fd, path, O_RDONLY | O_CLOEXEC);
@@ -58,51 +39,59 @@ void gather_read(const struct survey *survey, const char *path, char *text, size
 
 static int established_row(void *context, const struct diag_row *row)
 {
-    struct established *established = context;
-    established->by_local[row->id.local.port]++;
-    established->by_remote[row->id.remote.port]++;
-    established->all++;
+    struct evidence_sample *sample = context;
+    sample->by_local[row->id.local.port]++;
+    sample->by_remote[row->id.remote.port]++;
+    sample->established_all++;
     return 0;
 }
 
 static void established_restart(void *context)
 {
-    memset(context, 0, sizeof(struct established));
+    struct evidence_sample *sample = context;
+    memset(sample->by_local, 0, sizeof sample->by_local);
+    memset(sample->by_remote, 0, sizeof sample->by_remote);
+    sample->established_all = 0;
 }
 
-static int look_read(struct survey *survey, struct look_counts *counts)
+static int established_count(struct survey *survey, struct evidence_sample *sample)
 {
     const struct diag_filter filter = {.states = DIAG_STATE_BIT(DIAG_ESTABLISHED),
                                        .side = DIAG_EITHER,
-                                       .ports = survey->ports->port,
-                                       .port_count = survey->ports->count};
+                                       .ports = survey->ports,
+                                       .port_count = survey->port_count};
     const struct netlink_sink sink = {
-        .row = established_row, .restart = established_restart, .context = &counts->established};
-    char text[16384];
-    gather_read(survey, "self/net/snmp", text, sizeof text);
-    counts->accepted = counter_find(text, "Tcp: ", "PassiveOpens");
-    gather_read(survey, "self/net/netstat", text, sizeof text);
-    counts->overflows = counter_find(text, "TcpExt: ", "ListenOverflows");
-    counts->at_ms = survey->now_ms;
-    int error = netlink_dump(survey->netlink, &filter, &sink);
-    if (error)
-        fprintf(stderr, "%s: can't list established connections: %s (%s)\n", survey->command,
-                error_text(error), error_name(error));
-    return error;
+        .row = established_row, .restart = established_restart, .context = sample};
+    established_restart(sample);
+    return netlink_dump(survey->netlink, &filter, &sink);
 }
 
-static size_t established_count(const struct established *established, struct survey_service service)
+int evidence_sample(struct survey *survey, uint64_t now_ms, struct evidence_sample *sample)
+{
+    char text[16384];
+    int error = survey_look(survey, now_ms);
+    if (error)
+        return error;
+    evidence_read(survey, "self/net/snmp", text, sizeof text);
+    sample->accepted = counter_find(text, "Tcp: ", "PassiveOpens");
+    evidence_read(survey, "self/net/netstat", text, sizeof text);
+    sample->overflows = counter_find(text, "TcpExt: ", "ListenOverflows");
+    sample->at_ms = now_ms;
+    return established_count(survey, sample);
+}
+
+static size_t established_of(const struct evidence_sample *sample, struct survey_service service)
 {
     if (service.port == 0)
-        return established->all;
-    return service.client_side ? established->by_remote[service.port] : established->by_local[service.port];
+        return sample->established_all;
+    return service.client_side ? sample->by_remote[service.port] : sample->by_local[service.port];
 }
 
 /* ---- one service's rows ---- */
 
 static bool is_symptom(const struct leak *leak, uint64_t now_ms, struct survey_service service)
 {
-    return survey_service_has(service, leak) && leak_age_ms(leak, now_ms, NULL) >= GATHER_SYMPTOM_MS;
+    return survey_service_has(service, leak) && leak_age_ms(leak, now_ms, NULL) >= EVIDENCE_SYMPTOM_MS;
 }
 
 static void gather_rows(const struct survey *survey, struct survey_service service, struct evidence *evidence)
@@ -180,7 +169,7 @@ static void gather_files(const struct survey *survey, struct evidence *evidence)
 {
     char path[48], text[4096];
     snprintf(path, sizeof path, "%d/limits", evidence->owner->pid);
-    gather_read(survey, path, text, sizeof text);
+    evidence_read(survey, path, text, sizeof text);
     const char *line = strstr(text, "Max open files");
     if (line)
         evidence->owner_files_limit = strtoull(line + strlen("Max open files"), NULL, 10);
@@ -191,7 +180,7 @@ static void gather_owner(const struct survey *survey, struct survey_service serv
                          struct evidence *evidence)
 {
     size_t count = 0;
-    struct survey_sum *sums = survey_sums(survey, &service, GATHER_SYMPTOM_MS, &count);
+    struct survey_sum *sums = survey_sums(survey, &service, EVIDENCE_SYMPTOM_MS, &count);
     for (size_t i = 0; i < count && !evidence->owner; i++) {
         if (!sums[i].process)
             continue;
@@ -258,96 +247,88 @@ static void gather_network(const struct survey *survey, struct survey_service se
 
 /* ---- which services ---- */
 
-static int service_add(struct gathered *gathered, struct survey_service service)
+/* From where on an accept queue is as good as full. */
+enum { QUEUE_FULL_PERCENT = 80 };
+
+bool evidence_queue_full(uint32_t used, uint32_t size)
 {
-    for (size_t i = 0; i < gathered->count; i++)
-        if (survey_service_equal(gathered->services[i].service, service))
+    return size > 0 && (uint64_t)used * 100 >= (uint64_t)size * QUEUE_FULL_PERCENT;
+}
+
+static int service_add(struct evidence_set *set, struct survey_service service)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (survey_service_equal(set->services[i].service, service))
             return 0;
-    if (gathered->count == gathered->room) {
-        size_t room = gathered->room ? gathered->room * 2 : 16;
-        struct gathered_service *larger = reallocarray(gathered->services, room, sizeof *larger);
+    if (set->count == set->room) {
+        size_t room = set->room ? set->room * 2 : 16;
+        struct evidence_service *larger = reallocarray(set->services, room, sizeof *larger);
         if (!larger)
             return -ENOMEM;
-        gathered->services = larger;
-        gathered->room = room;
+        set->services = larger;
+        set->room = room;
     }
-    gathered->services[gathered->count++] = (struct gathered_service){.service = service};
+    set->services[set->count++] = (struct evidence_service){.service = service};
     return 0;
 }
 
 /* Those that were asked for; those with symptoms; and those whose accept queue is full. */
-static int services_find(const struct survey *survey, struct gathered *gathered)
+static int services_find(const struct survey *survey, struct evidence_set *set)
 {
     int error = 0;
-    for (size_t i = 0; !error && i < survey->ports->count; i++)
-        error = service_add(gathered, (struct survey_service){.port = survey->ports->port[i]});
+    for (size_t i = 0; !error && i < survey->port_count; i++)
+        error = service_add(set, (struct survey_service){.port = survey->ports[i]});
     for (size_t i = 0; !error && i < survey->now.leak_count; i++)
-        if (leak_age_ms(&survey->now.leaks[i], survey->now_ms, NULL) >= GATHER_SYMPTOM_MS)
-            error = service_add(gathered, survey_service_of(&survey->now.leaks[i]));
+        if (leak_age_ms(&survey->now.leaks[i], survey->now_ms, NULL) >= EVIDENCE_SYMPTOM_MS)
+            error = service_add(set, survey_service_of(&survey->now.leaks[i]));
     for (size_t i = 0; !error && i < survey->now.listener_count; i++) {
         const struct diag_row *row = &survey->now.listeners[i];
-        if (diagnosis_queue_full(row->rqueue_bytes, row->wqueue_bytes))
-            error = service_add(gathered, (struct survey_service){.port = row->id.local.port});
+        if (evidence_queue_full(row->rqueue_bytes, row->wqueue_bytes))
+            error = service_add(set, (struct survey_service){.port = row->id.local.port});
     }
-    if (!error && gathered->count == 0)
-        error = service_add(gathered, (struct survey_service){.port = 0});
+    if (!error && set->count == 0)
+        error = service_add(set, (struct survey_service){.port = 0});
     return error;
 }
 
-static void gather_service(const struct survey *survey, const struct looks *looks, uint64_t watch_ms,
-                           struct gathered_service *found)
+static void gather_service(const struct survey *survey, const struct evidence_sample *before,
+                           const struct evidence_sample *after, struct evidence_service *found)
 {
     struct survey_service service = found->service;
     struct evidence *evidence = &found->evidence;
+    double seconds = (double)(after->at_ms - before->at_ms) / 1000;
     *evidence = (struct evidence){
-        .seconds = (double)watch_ms / 1000,
-        .accepted_per_s = (double)(looks->after.accepted - looks->before.accepted) * 1000 / (double)watch_ms,
-        .overflows = looks->after.overflows - looks->before.overflows,
-        .established = established_count(&looks->after.established, service),
-        .established_before = established_count(&looks->before.established, service),
+        .seconds = seconds,
+        .accepted_per_s = seconds > 0 ? (double)(after->accepted - before->accepted) / seconds : 0,
+        .overflows = after->overflows - before->overflows,
+        .established = established_of(after, service),
+        .established_before = established_of(before, service),
         .port = service.port,
         .client_side = service.client_side,
     };
     uint32_t size_before = 0;
     backlog_of(&survey->before, service, &evidence->backlog_used_before, &size_before);
     backlog_of(&survey->now, service, &evidence->backlog_used, &evidence->backlog_size);
-    gather_before(survey, service, looks->before.at_ms, evidence);
+    gather_before(survey, service, before->at_ms, evidence);
     gather_rows(survey, service, evidence);
     gather_owner(survey, service, evidence);
     gather_network(survey, service, evidence);
 }
 
-static int look_twice(struct survey *survey, uint64_t watch_ms, struct looks *looks)
+int evidence_gather(struct survey *survey, const struct evidence_sample *before,
+                    const struct evidence_sample *after, struct evidence_set *set)
 {
-    int error = survey_dump(survey);
+    *set = (struct evidence_set){0};
+    int error = survey_owners(survey);
     if (!error)
-        error = look_read(survey, &looks->before);
-    if (error)
-        return error;
-    survey_sleep_ms(watch_ms);
-    error = survey_dump(survey);
-    if (!error)
-        error = look_read(survey, &looks->after);
-    return error ? error : survey_owners(survey);
-}
-
-int gather(struct survey *survey, uint64_t watch_ms, struct gathered *gathered)
-{
-    *gathered = (struct gathered){0};
-    struct looks *looks = calloc(1, sizeof *looks);
-    int error = looks ? look_twice(survey, watch_ms, looks) : -ENOMEM;
-    if (!error)
-        error = services_find(survey, gathered);
-    for (size_t i = 0; !error && i < gathered->count; i++)
-        gather_service(survey, looks, watch_ms, &gathered->services[i]);
-    free(looks);
-    if (error == -ENOMEM)
-        fprintf(stderr, "%s: %s\n", survey->command, error_text(error));
+        error = services_find(survey, set);
+    for (size_t i = 0; !error && i < set->count; i++)
+        gather_service(survey, before, after, &set->services[i]);
     return error;
 }
 
-void gather_clear(struct gathered *gathered)
+void evidence_clear(struct evidence_set *set)
 {
-    free(gathered->services);
-    *gathered = (struct gathered){0};
+    free(set->services);
+    *set = (struct evidence_set){0};
 }

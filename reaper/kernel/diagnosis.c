@@ -1,4 +1,4 @@
-#include "proxy/command/diagnosis.h"
+#include "reaper/kernel/diagnosis.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -8,8 +8,8 @@
 /* From where on a share is "most", and below which number nobody is accused. */
 enum { MOST_PERCENT = 60, CLIENT_MIN = 20 };
 
-/* From where on an accept queue is as good as full, and from where on it matters that it grows. */
-enum { QUEUE_FULL_PERCENT = 80, QUEUE_GROWING_PERCENT = 20 };
+/* From where on it matters that an accept queue grows. */
+enum { QUEUE_GROWING_PERCENT = 20 };
 
 struct word {
     const char *name, *text;
@@ -43,11 +43,6 @@ __attribute__((format(printf, 2, 3))) static void say(struct verdict *verdict, c
 static bool percent_reached(uint64_t part, uint64_t whole, unsigned percent)
 {
     return whole > 0 && part * 100 >= whole * percent;
-}
-
-bool diagnosis_queue_full(uint32_t used, uint32_t size)
-{
-    return percent_reached(used, size, QUEUE_FULL_PERCENT);
 }
 
 static void say_growth(const struct evidence *e, struct verdict *verdict)
@@ -132,7 +127,7 @@ static bool is_load(const struct evidence *e)
     bool grows = e->backlog_used > e->backlog_used_before &&
                  percent_reached(e->backlog_used, e->backlog_size, QUEUE_GROWING_PERCENT);
     bool accepts = e->by_cause[TRIAGE_NEVER_ACCEPTED] == 0 || e->queue_left > 0;
-    return accepts && !owner_halted(e) && (grows || diagnosis_queue_full(e->backlog_used, e->backlog_size));
+    return accepts && !owner_halted(e) && (grows || evidence_queue_full(e->backlog_used, e->backlog_size));
 }
 
 static void say_queue(const struct evidence *e, struct verdict *verdict)
@@ -193,7 +188,7 @@ static bool verdict_load(const struct evidence *e, struct verdict *verdict)
         say_queued(e, verdict);
     else
         say_queue(e, verdict);
-    if (e->overflows && diagnosis_queue_full(e->backlog_used, e->backlog_size))
+    if (e->overflows && evidence_queue_full(e->backlog_used, e->backlog_size))
         say(verdict, "%ju connections found a full queue within %.3g s, on all ports of this host.",
             (uintmax_t)e->overflows, e->seconds);
     say(verdict, "%.1f connections a second arrive on this host.", e->accepted_per_s);
