@@ -58,6 +58,12 @@ static const char *const legs[EXCHANGE_LEG_COUNT] = {
     [EXCHANGE_LEG_POOLED] = "pooled",
 };
 
+/* An answer of the backend's own that does not say that it failed. */
+static bool has_gone_well(const struct session *s)
+{
+    return s->pair.stage != PAIR_STAGE_REFUSED && s->exchange->status > 0 && s->exchange->status < 500;
+}
+
 static void log_request(struct session *s)
 {
     const struct exchange *x = s->exchange;
@@ -69,7 +75,7 @@ static void log_request(struct session *s)
     const char *path = x->line ? x->line + strlen(x->line) + 1 : "none";
     const char *request_id = x->line ? path + strlen(path) + 1 : "";
     struct line line;
-    if (!log_wants(log, CONF_LOG_INFO))
+    if (!log_wants(log, CONF_LOG_INFO) || (has_gone_well(s) && !log_wants_normal(log)))
         return;
     line_begin(&line, log_format(log), CONF_LOG_INFO, "request");
     line_number(&line, "id", s->id);
@@ -78,9 +84,6 @@ static void log_request(struct session *s)
     line_text(&line, "backend", s->target ? s->target->text : "none");
     line_text(&line, "leg", legs[x->leg]);
     line_text(&line, "method", method);
-    line_text(&line, "path", path);
-    if (*request_id)
-        line_text(&line, "request_id", request_id);
     if (x->again)
         line_text(&line, "resent", "yes");
     line_number(&line, "status", x->status);
@@ -88,6 +91,10 @@ static void log_request(struct session *s)
         line_text(&line, "answered_for", reason_name(s->pair.cause));
     line_number(&line, "request_ms", whole_ms - x->began_ms);
     line_number(&line, "response_ms", now_ms - whole_ms);
+    /* Last, as the client decides how long they are. */
+    line_text(&line, "path", path);
+    if (*request_id)
+        line_text(&line, "request_id", request_id);
     log_line(log, line_end(&line));
 }
 

@@ -36,9 +36,9 @@ static void log_end(struct session *s)
     const struct pair *pair = &s->pair;
     char client[SOCKET_TEXT];
     struct line line;
-    bool bad = reason_weight((enum reason)pair->reason) == REASON_BAD;
-    enum conf_log_level level = bad ? CONF_LOG_WARNING : CONF_LOG_INFO;
-    if (!log_wants(log, level))
+    enum reason_weight weight = reason_weight((enum reason)pair->reason);
+    enum conf_log_level level = weight == REASON_BAD ? CONF_LOG_WARNING : CONF_LOG_INFO;
+    if (!log_wants(log, level) || (weight == REASON_WELL && !log_wants_normal(log)))
         return;
     uint64_t now_ms = pair->ending_ms;
     line_begin(&line, log_format(log), level, "session");

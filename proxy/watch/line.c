@@ -30,21 +30,67 @@ static bool put_key(struct line *line, const char *key)
     return (first || put(line, ",", 1)) && put(line, "\"", 1) && put_string(line, key) && put(line, "\":", 2);
 }
 
-/* Escapes as JSON does (RFC 8259, 7); logfmt readers take the same. */
-static bool put_quoted(struct line *line, const char *value)
+/* Bytes of the character at `text`; 0 if it is not well-formed UTF-8 (RFC 3629, 4) or a control character. */
+static size_t printable(const unsigned char *text)
 {
-    bool fits = put(line, "\"", 1);
-    for (const char *c = value; *c && fits; c++) {
-        char escaped[8];
-        if (*c == '"' || *c == '\\')
-            snprintf(escaped, sizeof escaped, "\\%c", *c);
-        else if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)(unsigned char)*c);
-        else
-            snprintf(escaped, sizeof escaped, "%c", *c);
-        fits = put_string(line, escaped);
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least; /* what is less has a shorter form */
+    } forms[] = {{0x80, 0x00, 0x20}, {0xe0, 0xc0, 0xa0}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    for (size_t extra = 0; extra < sizeof forms / sizeof forms[0]; extra++) {
+        if ((text[0] & forms[extra].mask) != forms[extra].lead)
+            continue;
+        uint32_t code = text[0] & (unsigned char)~forms[extra].mask;
+        for (size_t i = 1; i <= extra; i++) {
+            if ((text[i] & 0xc0) != 0x80) /* also where the value ends */
+                return 0;
+            code = code << 6 | (text[i] & 0x3fU);
+        }
+        bool is_bad = code < forms[extra].least || code == 0x7f || code > 0x10ffff ||
+                      (code >= 0xd800 && code <= 0xdfff);
+        return is_bad ? 0 : extra + 1;
     }
-    return fits && put(line, "\"", 1);
+    return 0;
+}
+
+/* The character at *value as it is written, and steps over it. Escapes as JSON does (RFC 8259, 7); logfmt
+ * readers take the same. Returns how many bytes. */
+static size_t escape(const char **value, char out[8])
+{
+    const unsigned char *text = (const unsigned char *)*value;
+    size_t size = printable(text);
+    if (size == 0) {
+        *value += 1;
+        return (size_t)snprintf(out, 8, "\\u%04x", (unsigned)*text);
+    }
+    *value += size;
+    bool quoted = *text == '"' || *text == '\\';
+    out[0] = '\\';
+    memcpy(out + quoted, text, size);
+    return size + quoted;
+}
+
+static const char cut[] = "...";
+
+/* As much of the value as there is room for, marked where that is not all. False: room for nothing. */
+static bool put_value(struct line *line, const char *value, size_t room)
+{
+    size_t start = line->size, mark = start; /* the last place where the mark still fits */
+    if (room < sizeof cut)
+        return false;
+    room = room < LINE_VALUE ? room : LINE_VALUE;
+    while (*value) {
+        char escaped[8];
+        size_t size = escape(&value, escaped);
+        if (line->size - start + size > room) {
+            line->size = mark;
+            return put(line, cut, sizeof cut - 1);
+        }
+        put(line, escaped, size);
+        if (line->size - start + sizeof cut - 1 <= room)
+            mark = line->size;
+    }
+    return true;
 }
 
 static bool is_bare(const char *value)
@@ -52,7 +98,7 @@ static bool is_bare(const char *value)
     if (!*value)
         return false;
     for (const char *c = value; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == '"' || *c == '=' || *c == '\\' || *c == 0x7f)
+        if ((unsigned char)*c <= ' ' || *c == '"' || *c == '=' || *c == '\\' || (unsigned char)*c >= 0x7f)
             return false;
     return true;
 }
@@ -60,12 +106,11 @@ static bool is_bare(const char *value)
 void line_text(struct line *line, const char *key, const char *value)
 {
     size_t start = line->size;
-    bool fits = put_key(line, key);
-    if (line->format == CONF_LOG_LOGFMT && is_bare(value))
-        fits = fits && put_string(line, value);
-    else
-        fits = fits && put_quoted(line, value);
-    if (!fits)
+    bool quoted = line->format == CONF_LOG_JSON || !is_bare(value);
+    bool fits = put_key(line, key) && (!quoted || put(line, "\"", 1));
+    size_t room = LINE_SIZE - TAIL - line->size;
+    fits = fits && room > quoted && put_value(line, value, room - quoted);
+    if (!fits || (quoted && !put(line, "\"", 1)))
         line->size = start;
 }
 
@@ -121,6 +166,7 @@ void line_begin(struct line *line, enum conf_log_format format, enum conf_log_le
                 const char *message)
 {
     line->format = format;
+    line->level = level;
     line->size = 0;
     if (format == CONF_LOG_JSON)
         put(line, "{", 1);

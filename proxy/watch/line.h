@@ -8,8 +8,10 @@
  *     line_text(&line, "reason", "half_close");
  *     log_line(ring, line_end(&line));
  *
- * Keys are literals of ours and are not escaped, values are. A line that gets too long loses whole fields at
- * its end, never its syntax. Nothing allocates; any thread, one line each. */
+ * Keys are literals of ours and are not escaped, values are: a byte that is not part of well-formed UTF-8
+ * becomes \u00XX, and so does each byte of a control character, so that a terminal and a JSON reader may be
+ * shown any value. A long value is cut, which three dots at its end show. A line that gets too long
+ * nevertheless loses fields at its end, never its syntax. Nothing allocates; any thread, one line each. */
 
 #include "conf/conf.h"
 
@@ -17,10 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LINE_SIZE = 2048 };
+/* Of a line, and of one value in it as it is written. */
+enum { LINE_SIZE = 4096, LINE_VALUE = 1024 };
 
 struct line {
     enum conf_log_format format;
+    enum conf_log_level level;
     size_t size; /* after line_end() with the newline; `text` is not terminated */
     char text[LINE_SIZE];
 };

@@ -134,6 +134,95 @@ static void a_line_that_gets_too_long_loses_whole_fields(void **state)
     }
 }
 
+/* The value of a field that was written in quotes; its end is cut off `text`. */
+static char *quoted_value(const char *text, const char *before)
+{
+    static char value[LINE_SIZE];
+    const char *at = strstr(text, before);
+    assert_non_null(at);
+    snprintf(value, sizeof value, "%s", at + strlen(before));
+    *strchr(value, '"') = '\0';
+    return value;
+}
+
+static void a_long_value_is_cut_and_marked_and_what_follows_stays(void **state)
+{
+    static char value[LINE_SIZE * 2];
+    static const enum conf_log_format formats[] = {CONF_LOG_LOGFMT, CONF_LOG_JSON};
+    (void)state;
+    memset(value, 'x', sizeof value - 1);
+    value[1] = '='; /* or logfmt has no quotes */
+    for (size_t i = 0; i < 2; i++) {
+        struct line line;
+        begin(&line, formats[i]);
+        line_text(&line, "path", value);
+        line_number(&line, "status", 200);
+        const char *text = finish(&line);
+        assert_non_null(strstr(text, i ? "\"status\":200" : " status=200"));
+        char *cut = quoted_value(text, i ? "\"path\":\"" : "path=\"");
+        assert_int_equal(strlen(cut), LINE_VALUE);
+        assert_string_equal(cut + LINE_VALUE - 4, "x...");
+    }
+    value[1] = 'x';
+    struct line line;
+    begin(&line, CONF_LOG_LOGFMT);
+    line_text(&line, "path", value);
+    line_number(&line, "status", 200);
+    assert_non_null(strstr(finish(&line), "x... status=200"));
+}
+
+/* Neither an escape nor a character is cut in two, wherever the end falls. */
+static void a_value_is_cut_between_characters(void **state)
+{
+    static const char *const units[] = {"\xe2\x82\xac", "\n", "\"", "\xf0\x9f\x92\xa7", "\xff"};
+    static const char *const written[] = {"\xe2\x82\xac", "\\u000a", "\\\"", "\xf0\x9f\x92\xa7", "\\u00ff"};
+    (void)state;
+    for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+        for (size_t pad = 0; pad < 8; pad++) {
+            char value[3 * LINE_VALUE] = "";
+            struct line line;
+            memset(value, 'x', pad);
+            for (size_t at = pad; at + 8 < sizeof value; at += strlen(units[u]))
+                memcpy(value + at, units[u], strlen(units[u]));
+            begin(&line, CONF_LOG_JSON);
+            line_text(&line, "k", value);
+            const char *at = strstr(finish(&line), "\"k\":\"");
+            assert_non_null(at);
+            at += strlen("\"k\":\"") + pad;
+            size_t size = 0;
+            for (; strncmp(at, written[u], strlen(written[u])) == 0; at += strlen(written[u]))
+                size += strlen(written[u]);
+            assert_string_equal(at, "...\"}");
+            assert_in_range(pad + size, LINE_VALUE - 3 - strlen(written[u]), LINE_VALUE - 3);
+        }
+    }
+}
+
+static void what_is_no_text_is_escaped_and_text_is_not(void **state)
+{
+    static const char *const rows[][2] = {
+        {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},         /* two bytes */
+        {"\xff\xfe", "\\u00ff\\u00fe"},                       /* in no character */
+        {"a\xc3", "a\\u00c3"},                                /* begun only */
+        {"\xc0\xaf", "\\u00c0\\u00af"},                       /* longer than need be */
+        {"\xed\xa0\x80", "\\u00ed\\u00a0\\u0080"},            /* half of a UTF-16 pair */
+        {"\xf4\x90\x80\x80", "\\u00f4\\u0090\\u0080\\u0080"}, /* beyond the last */
+        {"\xc2\x9b"
+         "31m",
+         "\\u00c2\\u009b31m"}, /* CSI in one character */
+        {"\x1b[31m", "\\u001b[31m"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct line line;
+        char expected[128];
+        begin(&line, CONF_LOG_LOGFMT);
+        line_text(&line, "k", rows[i][0]);
+        snprintf(expected, sizeof expected, "k=\"%s\"", rows[i][1]);
+        assert_non_null(strstr(finish(&line), expected));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +233,9 @@ int main(void)
         cmocka_unit_test(the_time_is_utc_with_milliseconds),
         cmocka_unit_test(levels_have_names),
         cmocka_unit_test(a_line_that_gets_too_long_loses_whole_fields),
+        cmocka_unit_test(a_long_value_is_cut_and_marked_and_what_follows_stays),
+        cmocka_unit_test(a_value_is_cut_between_characters),
+        cmocka_unit_test(what_is_no_text_is_escaped_and_text_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

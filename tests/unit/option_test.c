@@ -77,10 +77,10 @@ static void the_flags_are_the_ones_that_were_promised(void **state)
 {
     (void)state;
     static const char *const promised[] = {
-        "listen",         "backend",         "mode",  "idle",      "half-close",
-        "half-close-max", "connect",         "grace", "lifetime",  "max-connections",
-        "workers",        "half-close-rate", "drain", "log-level", "log-format",
-        "log-target",     "write-stall",
+        "listen",         "backend",         "mode",       "idle",      "half-close",
+        "half-close-max", "connect",         "grace",      "lifetime",  "max-connections",
+        "workers",        "half-close-rate", "drain",      "log-level", "log-format",
+        "log-target",     "write-stall",     "log-normal",
     };
     const struct argp_option *options = conf_argp()->options;
     for (size_t i = 0; i < sizeof promised / sizeof promised[0]; i++) {

@@ -66,7 +66,7 @@ static inline void proxy_prepare(struct proxy *proxy)
     proxy->conf = (struct conf){
         .workers = 1,
         .drain_ms = 30000,
-        .log = {.level = CONF_LOG_DEBUG, .target = log_target},
+        .log = {.level = CONF_LOG_DEBUG, .normal = true, .target = log_target},
         .frontends = &proxy->frontend,
         .frontend_count = 1,
         .backends = &proxy->backend,
