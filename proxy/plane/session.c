@@ -238,6 +238,8 @@ static bool wants_sample(const struct session *s, const struct pair_input *input
     switch (input->event) {
     case PAIR_EVENT_FIN:
         return s->pair.phase < PAIR_RESETTING && !(other->fin_in && other->fin_out);
+    case PAIR_EVENT_DISCARDED:
+        return s->pair.phase == PAIR_RESETTING;
     case PAIR_EVENT_DRAINED:
     case PAIR_EVENT_RESET:
     case PAIR_EVENT_LOST:

@@ -119,8 +119,8 @@ static bool between(const struct pair *pair)
 
 static bool at_boundary(const struct pair *pair)
 {
-    return pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES && pair->up[LEG_BACKEND] &&
-           !pair->half[HALF_RESPONSE].fin_in;
+    return pair_gives_time(pair) || (pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES &&
+                                     pair->up[LEG_BACKEND] && !pair->half[HALF_RESPONSE].fin_in);
 }
 
 static uint64_t since_boundary(const struct pair *pair)

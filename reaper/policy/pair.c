@@ -13,7 +13,8 @@
 #define PROBES 3
 #define PROBE_MS UINT64_C(1000)
 
-/* How often a pair that only waits for acknowledgements is looked at again. */
+/* How often a pair that only waits for acknowledgements is looked at again; soon at first, for most come at
+ * once, and those that are delayed within 40 ms (TCP_DELACK_MIN, include/net/tcp.h). */
 #define RECHECK_MS UINT64_C(50)
 
 /* How often in a write_stall deadline a half that holds bytes is looked at. When the last of them was taken
@@ -41,6 +42,18 @@ static pair_actions do_leg(unsigned action, enum leg leg)
 static bool half_ended(const struct half_track *h)
 {
     return h->fin_in && h->fin_out;
+}
+
+/* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
+static bool delivering(const struct pair *pair)
+{
+    return pair->half[HALF_REQUEST].unacked_bytes > 0 || pair->half[HALF_RESPONSE].unacked_bytes > 0;
+}
+
+bool pair_gives_time(const struct pair *pair)
+{
+    return pair->phase == PAIR_RESETTING && pair->reason == REASON_CLIENT_CLOSED &&
+           pair->stage == PAIR_STAGE_BYTES && !delivering(pair);
 }
 
 bool pair_half_closed(const struct pair *pair)
@@ -78,12 +91,6 @@ static bool leg_fooled_by_fin(const struct pair *pair, enum leg leg)
     const struct half_track *to = &pair->half[half_to(leg)];
     bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out;
     return waits_for_end || to->held || (leg == LEG_CLIENT && pair->owed);
-}
-
-/* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
-static bool delivering(const struct pair *pair)
-{
-    return pair->half[HALF_REQUEST].unacked_bytes > 0 || pair->half[HALF_RESPONSE].unacked_bytes > 0;
 }
 
 /* Half-closed is no rest: the peer that ended its half waits for the end of the other, and a FIN of our
@@ -287,8 +294,10 @@ static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
     switch ((enum pair_phase)pair->phase) {
     case PAIR_CLOSING:
         return end_if_done(pair, now_ms);
-    case PAIR_RESETTING: /* the surviving leg's; what it waits for is still being delivered */
-        return 0;
+    case PAIR_RESETTING: /* done, or what the surviving leg waits for is still being delivered */
+        if (leg_done(pair, half_source(half)) && pair->reason == REASON_CLIENT_CLOSED)
+            pair->reason = REASON_CLOSED; /* a backend that closes when its client does: nothing was reaped */
+        return end_if_done(pair, now_ms);
     default:
         assert(pair->stage == PAIR_STAGE_BYTES);
         return h->held ? 0 : relay_fin(pair, half, now_ms);
@@ -317,7 +326,7 @@ static pair_actions end_if_delivered(struct pair *pair, uint64_t now_ms)
         set_phase(pair, PAIR_CLOSING, now_ms);
         return actions | end_if_done(pair, now_ms);
     }
-    return delivering(pair) ? 0 : end(pair, pair->reason, now_ms);
+    return delivering(pair) || pair_gives_time(pair) ? 0 : end(pair, pair->reason, now_ms);
 }
 
 static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_ms)
@@ -337,6 +346,8 @@ static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now
 {
     enum leg sink = half_sink(half);
     assert(pair->half[half].fin_out && !pair->half[half].fin_in);
+    if (pair->phase == PAIR_RESETTING) /* it acknowledged what was delivered before, and gets the RST */
+        return delivering(pair) || pair->half[half_other(half)].held ? 0 : end(pair, pair->reason, now_ms);
     if (pair->stage != PAIR_STAGE_BYTES) /* nobody waits for what comes behind the last message */
         return 0;
     if (pair->phase != PAIR_CLOSING || !pair->up[sink] || leg_done(pair, sink))
@@ -537,7 +548,9 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
     earliest(pair, now_ms, &next);
     if (pair->phase == PAIR_ENDING)
         next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
-    if (pair->phase == PAIR_RESETTING || spares(pair, now_ms))
+    if (pair->phase == PAIR_RESETTING && !pair_gives_time(pair))
+        next = min_of(next, now_ms + min_of(max_of(now_ms - pair->ending_ms, 1), RECHECK_MS));
+    if (spares(pair, now_ms))
         next = min_of(next, now_ms + RECHECK_MS);
     if (due_ms(pair, DEADLINE_WRITE_STALL) != DEADLINE_OFF) {
         uint64_t look_ms = pair->deadlines->after_ms[DEADLINE_WRITE_STALL] / STALL_LOOKS;

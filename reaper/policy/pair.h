@@ -46,6 +46,13 @@
  *   - RESET or LOST of the backend: what came is delivered, then RST.
  *   - CLOSED, in the stages RESPONSE and ANSWERED: nobody reads the response. The request is delivered as far
  *     as it is on its way, then the backend gets RST. An attempt to connect is given up.
+ *   - CLOSED, in stage BYTES: the backend has been sent the client's FIN, and sees what it would see of the
+ *     client itself. If it sends its own FIN, the end is in order and CLOSED is the reason, for nothing was
+ *     wrong; if it sends bytes, it gets RST at once, as the client's kernel would answer; if it does neither
+ *     within `message_grace`, it leaks or works for nobody, and gets RST.
+ *
+ * In RESETTING an acknowledgement may be delayed; bytes that are discarded bring it along, so they are the
+ * moment to look (sample, then DISCARDED), and time only is when none come.
  *
  * The owner of a pair is whoever embeds it; nothing here allocates, logs, reads a clock or makes a system
  * call. One thread at a time. Times are milliseconds of one monotonic clock; now_ms never decreases, and may
@@ -54,7 +61,8 @@
  * What the caller reports:
  *   - pair_progress() for every write a sink took. It only stores; it is the only call on the path of a byte.
  *   - pair_sample() for each leg that is up, before the first PAIR_EVENT_FIN and before _DRAINED, _RESET,
- *     _LOST, _CLOSED, _EXPIRED, _DRAIN, _CUT and _COMPLETE: what its peer's kernel has not acknowledged.
+ *     _LOST, _CLOSED, _EXPIRED, _DRAIN, _CUT and _COMPLETE, in RESETTING also before _DISCARDED: what its
+ *     peer's kernel has not acknowledged.
  *     Bytes in a send queue are not delivered, and RST would destroy them; so a deadline whose row says
  *     `spares_delivery` resets no leg whose peer still takes bytes.
  *   - pair_step() for everything else. */
@@ -255,6 +263,9 @@ static inline bool pair_probing(const struct pair *pair)
 {
     return pair->probed_ms != 0;
 }
+
+/* The client is known to have closed, its request and FIN are delivered: the backend has `message_grace`. */
+bool pair_gives_time(const struct pair *pair);
 
 /* Exactly one half has ended. */
 bool pair_half_closed(const struct pair *pair);

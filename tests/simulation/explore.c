@@ -65,7 +65,7 @@ static const struct settings all_settings[] = {
      .must_end = true,
      .rate = 1024,
      .verify = VERIFY_EXTEND,
-     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000, 1000},
+     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000, 1000, [DEADLINE_MESSAGE_GRACE] = 2000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "messages",
      .grid_ms = 1000,
@@ -729,6 +729,8 @@ static void make_key(const struct search *search, const struct world *world, uin
                             after_ms[DEADLINE_WRITE_STALL]);
     }
     bool ending = pair->phase == PAIR_ENDING;
+    key[n++] =
+        distance(search, world, pair_gives_time(pair), pair->ending_ms, after_ms[DEADLINE_MESSAGE_GRACE]);
     if (follows(world)) {
         uint64_t most_ms = max_of(max_of(after_ms[DEADLINE_REQUEST_HEAD], after_ms[DEADLINE_REQUEST_BODY]),
                                   max_of(after_ms[DEADLINE_RESPONSE], after_ms[DEADLINE_KEEPALIVE]));

@@ -410,6 +410,12 @@ static void after_step(struct hosted *hosted, const struct pair *pair, const str
 {
     if (pair->phase != before && input->event == PAIR_EVENT_EXPIRED && before <= PAIR_ENDING)
         check_not_early((struct run *)hosted, pair);
+    bool closed = before == PAIR_RESETTING && pair->reason == REASON_CLIENT_CLOSED;
+    if (closed && pair->leg_end[LEG_BACKEND] == LEG_END_RST && input->event == PAIR_EVENT_EXPIRED)
+        must(hosted,
+             network.now_ms >= hosted->phase_ms + host_deadlines(hosted)->after_ms[DEADLINE_MESSAGE_GRACE] ||
+                 hosted->drain_ms,
+             "a server that says nothing to a client that is gone has time to close");
 }
 
 static void print_totals(void)

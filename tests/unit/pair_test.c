@@ -1024,14 +1024,72 @@ static void an_answer_that_begins_while_probing_ends_the_probing(void **state)
     assert_int_equal(bed.pair.reason, REASON_CLIENT_LOST);
 }
 
-static void a_client_known_to_have_closed_is_not_waited_for(void **state)
+static void a_backend_that_stays_when_its_client_has_closed_is_reset(void **state)
 {
     (void)state;
     struct bed bed;
     half_closed(&bed);
-    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED),
-                     to(PAIR_DO_CLOSE, LEG_CLIENT) | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(event(&bed, PAIR_EVENT_CLOSED), to(PAIR_DO_CLOSE, LEG_CLIENT));
+    assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(at(&bed), 250);
     assert_ended(&bed, REASON_CLIENT_CLOSED, LEG_END_FIN, LEG_END_RST);
+}
+
+static void a_backend_that_closes_when_its_client_has_ends_in_order(void **state)
+{
+    (void)state;
+    struct bed bed;
+    half_closed(&bed);
+    event(&bed, PAIR_EVENT_CLOSED);
+    assert_int_equal(expire_until(&bed, 240), 0);
+    assert_int_equal(fin(&bed, HALF_RESPONSE), to(PAIR_DO_CLOSE, LEG_BACKEND) | PAIR_DO_END);
+    assert_ended(&bed, REASON_CLOSED, LEG_END_FIN, LEG_END_FIN);
+}
+
+static void a_backend_that_answers_a_client_that_has_closed_is_reset_at_once(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    relay_unacked(&bed, HALF_REQUEST, 100);
+    fin(&bed, HALF_REQUEST);
+    event(&bed, PAIR_EVENT_CLOSED);
+    assert_int_equal(half_event(&bed, PAIR_EVENT_DISCARDED, HALF_RESPONSE), 0); /* it crossed the request */
+    ack(&bed, LEG_BACKEND, 100);
+    assert_int_equal(half_event(&bed, PAIR_EVENT_DISCARDED, HALF_RESPONSE),
+                     to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_int_equal(at(&bed), 0);
+}
+
+static void a_backend_that_answers_a_client_that_reset_is_reset_at_once(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    relay_unacked(&bed, HALF_REQUEST, 100);
+    assert_int_equal(leg_event(&bed, PAIR_EVENT_RESET, LEG_CLIENT), to(PAIR_DO_CLOSE, LEG_CLIENT));
+    assert_int_equal(half_event(&bed, PAIR_EVENT_DISCARDED, HALF_RESPONSE), 0);
+    ack(&bed, LEG_BACKEND, 100);
+    assert_int_equal(half_event(&bed, PAIR_EVENT_DISCARDED, HALF_RESPONSE),
+                     to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
+    assert_ended(&bed, REASON_CLIENT_RESET, LEG_END_RESET, LEG_END_RST);
+}
+
+static void what_a_reset_leg_left_behind_is_looked_at_soon_and_then_less_often(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    relay_unacked(&bed, HALF_REQUEST, 100);
+    leg_event(&bed, PAIR_EVENT_RESET, LEG_CLIENT);
+    uint64_t looks = 0, last_ms = 0, longest_ms = 0;
+    for (; at(&bed) < 1000; looks++, last_ms = at(&bed)) {
+        bed.now_ms = bed.timer_ms;
+        assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED), 0);
+        longest_ms = at(&bed) - last_ms > longest_ms ? at(&bed) - last_ms : longest_ms;
+    }
+    assert_in_range(looks, 20, 30);
+    assert_int_equal(longest_ms, 50);
 }
 
 static void the_request_of_a_client_that_has_closed_is_delivered_first(void **state)
@@ -1931,7 +1989,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(peers_that_answer_a_probe_may_be_given_the_deadline_again),
     cmocka_unit_test(half_close_max_bounds_what_verify_extends),
     cmocka_unit_test(an_answer_that_begins_while_probing_ends_the_probing),
-    cmocka_unit_test(a_client_known_to_have_closed_is_not_waited_for),
+    cmocka_unit_test(a_backend_that_stays_when_its_client_has_closed_is_reset),
+    cmocka_unit_test(a_backend_that_closes_when_its_client_has_ends_in_order),
+    cmocka_unit_test(a_backend_that_answers_a_client_that_has_closed_is_reset_at_once),
+    cmocka_unit_test(a_backend_that_answers_a_client_that_reset_is_reset_at_once),
+    cmocka_unit_test(what_a_reset_leg_left_behind_is_looked_at_soon_and_then_less_often),
     cmocka_unit_test(the_request_of_a_client_that_has_closed_is_delivered_first),
     cmocka_unit_test(that_a_client_has_closed_changes_nothing_in_grace),
     cmocka_unit_test(a_sink_that_takes_nothing_is_reset_after_write_stall),
