@@ -2,6 +2,7 @@
 #include "proxy/command/show.h"
 #include "reaper/error.h"
 #include "reaper/kernel/diagnosis.h"
+#include "reaper/kernel/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -151,6 +152,7 @@ static void remedy_value(const struct survey *survey, const struct evidence *evi
     snprintf(path, sizeof path, "sys/%s", remedy->path);
     evidence_read(survey, path, text, DIAGNOSIS_LINE);
     text[strcspn(text, "\n")] = '\0';
+    text_clean(text);
     if (text[0] == '\0')
         snprintf(text, DIAGNOSIS_LINE, "not here");
 }

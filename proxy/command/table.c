@@ -1,5 +1,7 @@
 #include "proxy/command/table.h"
 
+#include "reaper/kernel/text.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -47,9 +49,8 @@ void table_text(struct table *table, const char *text)
     }
     char *cell = table->text + table->length_bytes;
     memcpy(cell, text, length + 1);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)cell[i] < ' ' || cell[i] == 0x7f)
-            cell[i] = '?';
+    text_clean(cell);
+    length = strlen(cell);
     table->length_bytes += length + 1;
     table->cell_count++;
     if (length > table->width[column])

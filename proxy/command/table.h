@@ -2,9 +2,8 @@
 #define PROXY_COMMAND_TABLE_H
 
 /* A table for people: cells are added row by row, and printed in columns as wide as their widest cell, with
- * two spaces between them and no trailing ones. Control characters, which a program's name may have, are
- * printed as
- * '?'. The caller owns the table; without memory cells are lost, and table_print() says so. */
+ * two spaces between them and no trailing ones. What a terminal would obey is printed as '?' (text.h). The
+ * caller owns the table; without memory cells are lost, and table_print() says so. */
 
 #include <stdbool.h>
 #include <stddef.h>

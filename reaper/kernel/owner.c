@@ -2,6 +2,7 @@
 
 #include "reaper/kernel/array.h"
 #include "reaper/kernel/decimal.h"
+#include "reaper/kernel/text.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -117,7 +118,8 @@ static int64_t link_inode(int directory_fd, const char *name)
 
 /* ---- one process ---- */
 
-/* Reads a small file below `directory_fd`; its text ends with '\0' and without the last line feed. */
+/* Reads a small file below `directory_fd`; its text ends with '\0' and without the last line feed, and is
+ * clean: a process chooses its own name. */
 static ssize_t file_read(int directory_fd, const char *name, char *text, size_t size)
 {
     int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
@@ -131,7 +133,8 @@ static ssize_t file_read(int directory_fd, const char *name, char *text, size_t 
     if (length > 0 && text[length - 1] == '\n')
         length--;
     text[length] = '\0';
-    return length;
+    text_clean(text);
+    return (ssize_t)strlen(text);
 }
 
 /* The letter after "pid (program) "; a program's name may itself have ")" in it. '?' when there is none. */

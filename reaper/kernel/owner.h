@@ -24,9 +24,10 @@ enum { OWNER_PROGRAM = 64, OWNER_WCHAN = 64 };
 struct owner_process {
     pid_t pid;
     uid_t uid;
-    char program[OWNER_PROGRAM]; /* the kernel's name of it, cut to 15 bytes by the kernel */
-    char state;                  /* R, S, D, T, t, Z ... of its main thread; '?' when it went away */
-    char wchan[OWNER_WCHAN];     /* where its main thread sleeps in the kernel; "" when that is not told */
+    char program
+        [OWNER_PROGRAM];     /* the kernel's name of it, cut to 15 bytes by the kernel; clean, see text.h */
+    char state;              /* R, S, D, T, t, Z ... of its main thread; '?' when it went away */
+    char wchan[OWNER_WCHAN]; /* where its main thread sleeps in the kernel; "" when that is not told */
     unsigned threads;
     unsigned blocked_threads; /* in states D, T, t */
 };

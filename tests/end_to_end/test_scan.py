@@ -7,7 +7,7 @@ import socket
 import subprocess
 import unittest
 
-from harness import LASTACK, Process, main, sockets, wait_for
+from harness import BOUND_S, LASTACK, Process, main, sockets, wait_for
 from leaks import NOBODY, Owner, as_nobody, enter_namespace, kill_quietly, lastack, older_than, scan
 
 
@@ -266,6 +266,32 @@ class WithoutRights(unittest.TestCase):
             report = lastack("scan", "--port", owner.port, "--json", before=[*hide, *as_nobody()]).json
             self.assertEqual(report["sockets"][0]["holders"], [])
             self.assertEqual(report["not_visible"], 1)
+
+
+class NamesOfProcesses(unittest.TestCase):
+    """Any user gives its process any name, and root looks at it: with an escape sequence, a C1 control character as
+    UTF-8 and as one byte, and what is no UTF-8."""
+
+    NAME = b"\033[2J\xc2\x9b\x9b\xff\xc3z"
+    CLEAN = "?[2J????z"
+
+    def look(self, *arguments):
+        result = subprocess.run([LASTACK, *map(str, arguments)], capture_output=True, timeout=BOUND_S, check=False)
+        self.assertIn(self.CLEAN.encode(), result.stdout)
+        for byte in (b"\033", b"\x9b", b"\xff"):
+            self.assertNotIn(byte, result.stdout + result.stderr)
+        return result.stdout
+
+    def test_reach_neither_a_terminal_nor_json(self):
+        with Owner() as owner:
+            owner.rename(list(self.NAME))
+            _, (port,), _ = owner.leak()
+            older_than(1, owner.port, 1)
+            for command in (["scan"], ["reap"], ["doctor", "--for", "100ms"], ["scan", "--watch=100ms", "--count=2"]):
+                self.look(*command, "--port", owner.port)
+            for command in (["scan"], ["reap"], ["doctor", "--for", "100ms"]):
+                json.loads(self.look(*command, "--port", owner.port, "--json").decode())
+            self.assertEqual(scan("--port", owner.port)[port]["holders"][0]["program"], self.CLEAN)
 
 
 if __name__ == "__main__":

@@ -253,6 +253,24 @@ static void a_program_may_have_any_name(void **state)
     owners_clear(&owners);
 }
 
+/* Root reads what any user has called its process. */
+static void a_name_is_clean_when_it_is_read(void **state)
+{
+    (void)state;
+    const uint32_t wanted = 5;
+    directory_make("7");
+    directory_make("7/fd");
+    link_make("7/fd/3", "socket:[5]");
+    file_make("7/comm", "\033[2J\xc2\x9b\xff"
+                        "a\n");
+    file_make("7/wchan", "\x9b"
+                         "31m");
+    struct owners owners = find_in_tree(&wanted, 1);
+    assert_string_equal(owners.processes[0].program, "?[2J??a");
+    assert_string_equal(owners.processes[0].wchan, "?31m");
+    owners_clear(&owners);
+}
+
 static void what_we_may_not_look_into_is_said(void **state)
 {
     (void)state;
@@ -523,6 +541,7 @@ int main(void)
         cmocka_unit_test(a_descriptor_is_checked_again_by_itself),
         IN_TREE(links_that_are_no_socket_of_ours_are_passed_over),
         IN_TREE(a_program_may_have_any_name),
+        IN_TREE(a_name_is_clean_when_it_is_read),
         IN_TREE(what_we_may_not_look_into_is_said),
         IN_TREE(whom_we_may_not_look_into_is_counted),
         IN_TREE(many_that_we_may_not_look_into_are_all_counted),
