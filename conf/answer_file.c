@@ -11,28 +11,6 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-static const uint16_t statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
-
-enum { STATUS_COUNT = sizeof statuses / sizeof statuses[0] };
-
-uint16_t answer_file_status(const char *text)
-{
-    for (size_t i = 0; i < STATUS_COUNT; i++) {
-        char status[8];
-        snprintf(status, sizeof status, "%u", statuses[i]);
-        if (strcmp(status, text) == 0)
-            return statuses[i];
-    }
-    return 0;
-}
-
-void answer_file_statuses(char *list, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < STATUS_COUNT && used < size; i++)
-        used += (size_t)snprintf(list + used, size - used, "%s%u", i > 0 ? ", " : "", statuses[i]);
-}
-
 /* ---- fields ---- */
 
 /* Fields that are the proxy's business, and those of which two would contradict each other. */

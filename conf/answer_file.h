@@ -19,12 +19,6 @@
 /* Of the whole file. */
 enum { ANSWER_FILE_MAX = 64 * 1024 };
 
-/* The status of that text if there is an answer to replace, or 0. */
-uint16_t answer_file_status(const char *text);
-
-/* All of them, separated by ", ". */
-void answer_file_statuses(char *list, size_t size);
-
 /* Reads the file into *answer, which the caller frees whatever happens. 0; or ERROR_CONFIG or -ENOMEM,
  * with at least one error appended: at `place`, where the file is named, when it can't be read; at its own
  * line and column when it is no answer. */

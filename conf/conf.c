@@ -1,5 +1,6 @@
 #include "conf/conf.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,4 +47,28 @@ void conf_free(struct conf *conf)
     free(conf->backends);
     free(conf->log.target);
     free(conf);
+}
+
+/* ---- answers ---- */
+
+static const uint16_t statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
+
+enum { STATUS_COUNT = sizeof statuses / sizeof statuses[0] };
+
+uint16_t conf_answer_status(const char *text)
+{
+    for (size_t i = 0; i < STATUS_COUNT; i++) {
+        char status[8];
+        snprintf(status, sizeof status, "%u", statuses[i]);
+        if (strcmp(status, text) == 0)
+            return statuses[i];
+    }
+    return 0;
+}
+
+void conf_answer_statuses(char *list, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < STATUS_COUNT && used < size; i++)
+        used += (size_t)snprintf(list + used, size - used, "%s%u", i > 0 ? ", " : "", statuses[i]);
 }

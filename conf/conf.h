@@ -164,4 +164,10 @@ uint64_t conf_surplus(const struct conf_frontend *frontend);
 /* Frees it and everything that it owns. NULL is fine. */
 void conf_free(struct conf *conf);
 
+/* The status of that text if it is one whose answer can be replaced, or 0. */
+uint16_t conf_answer_status(const char *text);
+
+/* All of them, separated by ", ". */
+void conf_answer_statuses(char *list, size_t size);
+
 #endif

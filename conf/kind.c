@@ -1,6 +1,5 @@
 #include "conf/kind.h"
 
-#include "conf/answer_file.h"
 #include "conf/value.h"
 #include "reaper/error.h"
 
@@ -342,22 +341,6 @@ static void check_allowed(const struct option_row *row, char *allowed, size_t si
     snprintf(allowed, size, "off, tcp, 'http GET /path' or 'http HEAD /path'");
 }
 
-static void deadlines_allowed(const struct option_row *row, char *allowed, size_t size)
-{
-    (void)row;
-    snprintf(allowed, size, "a mapping of ");
-    size_t used = strlen(allowed);
-    option_keys("deadlines.", allowed + used, size - used);
-}
-
-static void answers_allowed(const struct option_row *row, char *allowed, size_t size)
-{
-    (void)row;
-    snprintf(allowed, size, "a mapping of a status to a file: ");
-    size_t used = strlen(allowed);
-    answer_file_statuses(allowed + used, size - used);
-}
-
 static void watch_clear(void *slot)
 {
     struct conf_reaper *reaper = slot;
@@ -429,9 +412,9 @@ static const struct option_kind kinds[] = {
     [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},
     [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
     [OPTION_NETWORKS] = {append_network, NULL, networks_allowed, networks_clear, "NETWORK", true},
-    [OPTION_ANSWERS] = {NULL, NULL, answers_allowed, NULL, NULL, false},
+    [OPTION_ANSWERS] = {NULL, NULL, NULL, NULL, NULL, false},
     [OPTION_CHECK] = {set_check, check_text, check_allowed, NULL, "CHECK", false},
-    [OPTION_DEADLINES] = {NULL, NULL, deadlines_allowed, NULL, NULL, false},
+    [OPTION_DEADLINES] = {NULL, NULL, NULL, NULL, NULL, false},
 };
 
 const struct option_kind *option_kind(const struct option_row *row)

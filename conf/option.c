@@ -661,7 +661,17 @@ const char *option_action(enum close_action action)
 
 void option_allowed(const struct option_row *row, char allowed[static OPTION_ALLOWED])
 {
-    option_kind(row)->allowed(row, allowed, OPTION_ALLOWED);
+    bool deadlines = row->type == OPTION_DEADLINES;
+    if (option_kind(row)->allowed) {
+        option_kind(row)->allowed(row, allowed, OPTION_ALLOWED);
+        return;
+    }
+    snprintf(allowed, OPTION_ALLOWED, "a mapping of %s", deadlines ? "" : "a status to a file: ");
+    size_t used = strlen(allowed);
+    if (deadlines)
+        option_keys("deadlines.", allowed + used, OPTION_ALLOWED - used);
+    else
+        conf_answer_statuses(allowed + used, OPTION_ALLOWED - used);
 }
 
 void option_text(const struct option_row *row, const void *object, char *text, size_t size)

@@ -208,7 +208,7 @@ static void walk_answers(struct walk *walk, const struct yaml_node *node, const 
         compose(key, "%s.%.32s", shown, child->key);
         const struct yaml_node *first = yaml_get(node, child->key);
         struct place place = place_of_key(walk, child, key);
-        uint16_t status = answer_file_status(child->key);
+        uint16_t status = conf_answer_status(child->key);
         if (first != child)
             refuse_again(walk, child, key, first);
         else if (status == 0)

@@ -90,7 +90,7 @@ static void every_answer_can_be_replaced_and_no_other(void **state)
     char replaceable[128];
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d", i > 0 ? ", " : "", statuses[i]);
-    answer_file_statuses(replaceable, sizeof replaceable);
+    conf_answer_statuses(replaceable, sizeof replaceable);
     assert_string_equal(list, replaceable);
 }
 
