@@ -1,4 +1,5 @@
 #include "proxy/command/command.h"
+#include "proxy/command/process.h"
 #include "version.h"
 
 #include <stdio.h>
@@ -31,6 +32,7 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+    process_fill_standard();
     if (argc < 2) {
         usage(stderr);
         return EXIT_USAGE;

@@ -405,6 +405,10 @@ rm -rf "$work" # what is left of another run may have been built from a break
 mkdir -p "$source" || exit 1
 sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
 tests=$(all_tests)
+[ -n "$tests" ] || {
+    echo "there is no break of '$only'; the argument is a file as in 'pair.c', or words of a line"
+    exit 1
+}
 cmake -G Ninja -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$work/build.log" 2>&1 && build "$tests" || {
     tail -n 30 "$work/build.log"
     exit 1

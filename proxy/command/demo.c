@@ -3,6 +3,7 @@
 #include "conf/value.h"
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
+#include "proxy/command/process.h"
 #include "proxy/plane/plane.h"
 #include "proxy/watch/log.h"
 #include "reaper/error.h"
@@ -339,6 +340,8 @@ int command_demo(int argc, char **argv)
     };
     struct demo demo = {.duration_ms = 20000, .clients_a_second = 20};
     argument_parse(&parser, argc, argv, &demo);
+    if (!process_serves("lastack demo"))
+        return EXIT_FOUND;
 
     const char *where = "";
     bool fine = false;

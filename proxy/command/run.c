@@ -2,6 +2,7 @@
 #include "conf/warn.h"
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
+#include "proxy/command/process.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
 #include "proxy/watch/leaks.h"
@@ -31,7 +32,8 @@ struct program {
 static void close_handles(struct program *program)
 {
     for (size_t i = 0; i < sizeof program->signals / sizeof program->signals[0]; i++)
-        uv_close((uv_handle_t *)&program->signals[i], NULL);
+        if (program->signals[i].loop) /* else it was never made */
+            uv_close((uv_handle_t *)&program->signals[i], NULL);
     uv_close((uv_handle_t *)&program->stopped, NULL);
     uv_close((uv_handle_t *)&program->look, NULL);
 }
@@ -78,18 +80,22 @@ static void watch_leaks(struct program *program, const struct conf *conf)
         uv_timer_start(&program->look, on_look, 0, conf->reaper.interval_ms);
 }
 
-static void init_handles(struct program *program)
+static int init_handles(struct program *program)
 {
-    uv_timer_init(&program->loop, &program->look);
-    program->look.data = program;
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    uv_async_init(&program->loop, &program->stopped, on_stopped);
-    program->stopped.data = program;
+    int error = 0;
+    (void)uv_timer_init(&program->loop, &program->look); /* these two can't fail once the loop is there */
+    (void)uv_async_init(&program->loop, &program->stopped, on_stopped);
+    program->look.data = program->stopped.data = program;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        uv_signal_init(&program->loop, &program->signals[i]);
-        program->signals[i].data = program;
-        uv_signal_start(&program->signals[i], numbers[i] == SIGHUP ? on_hangup : on_terminate, numbers[i]);
+        uv_signal_t *handle = &program->signals[i];
+        int failed = uv_signal_init(&program->loop, handle);
+        handle->data = program;
+        if (!failed)
+            failed = uv_signal_start(handle, numbers[i] == SIGHUP ? on_hangup : on_terminate, numbers[i]);
+        error = error ? error : failed;
     }
+    return error;
 }
 
 static void say_listening(struct program *program, const struct conf *conf)
@@ -128,16 +134,19 @@ static void say_started(struct program *program)
 
 static int serve(struct program *program, const struct conf *conf)
 {
-    const char *where = NULL;
-    init_handles(program);
-    int error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
+    const char *where = "signals";
+    int error = init_handles(program);
+    if (!error)
+        error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
     if (error) {
         fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
     } else {
         say_started(program);
         say_listening(program, conf);
         watch_leaks(program, conf);
+        process_release_signals();
         uv_run(&program->loop, UV_RUN_DEFAULT);
+        process_hold_signals(); /* without our handlers the next one would end us before the log is written */
         leaks_close(program->leaks);
         /* Joins the workers, so that none of them still sends `stopped`. */
         program->looking_up = !plane_free(program->plane);
@@ -151,6 +160,9 @@ static int serve(struct program *program, const struct conf *conf)
 static int run_with(const struct conf *conf)
 {
     struct program program = {0};
+    if (!process_serves("lastack run"))
+        return EXIT_FOUND;
+    process_hold_signals();
     int error = log_open(&conf->log, &program.log);
     if (error) {
         fprintf(stderr, "lastack run: log.target: %s: %s\n", conf->log.target, uv_strerror(error));
@@ -200,6 +212,7 @@ int command_run(int argc, char **argv)
     struct conf_source source = {0};
     struct findings findings = {0};
     struct conf *conf = NULL;
+    process_hold_hangup();
     argument_parse(&argp, argc, argv, &source);
 
     int error = conf_load(&source, &conf, &findings);

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -224,7 +223,6 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     plane->log = log;
     plane->stopped = stopped;
     plane->worker_count = workers_wanted(conf);
-    (void)signal(SIGPIPE, SIG_IGN); /* splice(2) to a reset socket raises it and takes no flag against that */
     int error = allocate(plane);
     if (!error) {
         share_descriptors(plane);

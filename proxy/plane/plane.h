@@ -4,7 +4,8 @@
 /* The data plane: listeners and workers made from a configuration.
  *
  * The caller owns the configuration and the log, which outlive the plane. plane_start() returns once every
- * address is bound; the workers are threads of their own. All calls come from one thread, the caller's. */
+ * address is bound; the workers are threads of their own. All calls come from one thread, the caller's. The
+ * process ignores SIGPIPE: splice(2) to a socket that was reset raises it and takes no flag against it. */
 
 #include "conf/conf.h"
 #include "proxy/watch/counters.h"

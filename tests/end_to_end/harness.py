@@ -152,6 +152,11 @@ class Process:
         """For subclasses."""
 
     @property
+    def log_lines(self):
+        """The lines but for what was said of the configuration before the log was opened."""
+        return [line for line in self.lines if not line.startswith("warning: ")]
+
+    @property
     def pid(self):
         return self.process.pid
 

@@ -1,5 +1,6 @@
 """What every command says of itself, and of what it can't do: where, what was found, what is allowed."""
 
+import os
 import pathlib
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BOUND_S, LASTACK, Proxy, Server, main, receive_all, wait_for
+from harness import BOUND_S, LASTACK, Proxy, Server, inodes_of, main, receive_all, sockets, wait_for
 
 COMMANDS = ["run", "check", "demo", "leak", "scan", "reap", "doctor"]
 ROUTE = ["--listen", "127.0.0.1:0", "--backend", "127.0.0.1:9000"]
@@ -135,6 +136,47 @@ class Run(Case):
 
     def test_a_log_that_cannot_be_opened(self):
         self.refused(1, "log.target: /nonexistent/log: no such file", "run", *ROUTE, "--log-target", "/nonexistent/log")
+
+    def test_too_few_descriptors_are_said_and_no_abort(self):
+        for limit in range(5, 30):
+            before = ["prlimit", f"--nofile={limit}:{limit}", LASTACK, "run", *ROUTE, "--workers", "1"]
+            with subprocess.Popen(before, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+                said = process.stderr.readline()
+                process.terminate()
+                said += process.stderr.read()
+            self.assertIn(process.returncode, (0, 1, -signal.SIGTERM), (limit, said))
+            if limit <= 16:
+                self.assertIn(f"may open no more than {limit} files", said)
+
+    def test_without_0_1_and_2_nothing_is_taken_for_them(self):
+        shell = f"exec {LASTACK} run --listen 127.0.0.1:0 --backend 127.0.0.1:9 <&- >&- 2>&-"
+        with subprocess.Popen(["sh", "-c", shell]) as process:
+            def opened():
+                return [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+
+            def listens():
+                return inodes_of(process.pid) & {row.inode for row in sockets("state listening")}
+
+            wait_for(listens, "it listens")
+            self.assertEqual(opened(), ["/dev/null"] * 3)
+            process.terminate()
+            self.assertEqual(process.wait(BOUND_S), 0)
+
+    def test_a_hangup_before_there_is_a_log_ends_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "lastack.yaml"
+            os.mkfifo(path)
+            command = [LASTACK, "run", "-c", str(path)]
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+                with path.open("w", encoding="ascii") as file:  # it has begun to read
+                    process.send_signal(signal.SIGHUP)
+                    file.write("frontends: [{name: f, listen: '127.0.0.1:0', backend: b}]\n"
+                               "backends: [{name: b, servers: '127.0.0.1:9'}]\n")
+                self.assertIn("msg=started", process.stderr.readline())
+                self.assertIn("msg=listening", process.stderr.readline())
+                process.terminate()
+                process.stderr.read()
+            self.assertEqual(process.returncode, 0)
 
     def test_a_log_that_is_rotated_is_opened_again(self):
         with tempfile.TemporaryDirectory() as folder, Server(lambda connection: connection.sendall(b"x")) as server:

@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT: stop accepting, let what is under way finish, bounded; a second one ends at once."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import time
 import unittest
 from contextlib import ExitStack
 
-from harness import Leak, Proxy, Server, connect, main, receive_all, receive_exactly, sockets, wait_for
+from harness import (LASTACK, Leak, Process, Proxy, Server, connect, main, port_of, receive_all, receive_exactly, sockets,
+                     unused_port, wait_for)
 
 ANSWER = bytes(range(256)) * 4096
 
@@ -116,6 +119,44 @@ class Drain(unittest.TestCase):
             proxy.wait()
             logged = {each["client"] for each in proxy.sessions if each["reason"] == "shutdown"}
             self.assertEqual(len(ours - logged), 0)
+
+    def test_a_signal_while_the_last_lines_are_written_loses_none(self):
+        """A pipe that nobody reads keeps the log from being closed for a second."""
+        with tempfile.TemporaryDirectory() as folder, Leak("healthy") as leak:
+            path = os.path.join(folder, "log")
+            os.mkfifo(path)
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+            address = f"127.0.0.1:{unused_port()}"
+            with Process([LASTACK, "run", "--listen", address, "--backend", leak.address, "--log-target", path]) as proxy:
+                wait_for(lambda: sockets("state listening", f"sport = :{port_of(address)}"), "it listens")
+                for _ in range(50):
+                    with connect(address) as client:
+                        client.shutdown(1)
+                        receive_all(client)
+                proxy.signal(signal.SIGTERM)
+                wait_for(lambda: not sockets("state listening", f"sport = :{port_of(address)}"), "it drains")
+                status = None
+                while status is None:
+                    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                        proxy.signal(number)
+                    status = proxy.process.poll()
+                    time.sleep(0.01)
+                self.assertEqual(status, 0)
+                self.assertEqual(proxy.wait(), 0)
+                self.assertRegex(proxy.lines[-1], "the end of the log is lost .*lines: [0-9]+")
+            os.close(reader)
+
+    def test_a_fifo_without_a_reader_keeps_nobody_from_ending(self):
+        with tempfile.TemporaryDirectory() as folder, Leak("healthy") as leak:
+            path = os.path.join(folder, "log")
+            os.mkfifo(path)
+            address = f"127.0.0.1:{unused_port()}"
+            with Process([LASTACK, "run", "--listen", address, "--backend", leak.address, "--log-target", path]) as proxy:
+                wait_for(lambda: sockets("state listening", f"sport = :{port_of(address)}"), "it listens")
+                proxy.signal(signal.SIGHUP)
+                proxy.signal(signal.SIGTERM)
+                self.assertEqual(proxy.wait(), 0)
 
     def test_does_not_wait_for_a_name_server(self):
         """The resolver asks one that never answers and waits for half a minute; nothing can stop it."""

@@ -42,7 +42,7 @@ class Log(unittest.TestCase):
             (session,) = proxy.wait_for_sessions(1)
             self.check(session, client, leak.address)
             self.assertIsInstance(session["age_ms"], int)
-            for text in proxy.lines:
+            for text in proxy.log_lines:
                 json.loads(text)
 
     def test_a_level_above_info_is_silent_about_sessions(self):
@@ -61,7 +61,7 @@ class Log(unittest.TestCase):
                 wait_for(served, "it serves")
                 proxy.signal(15)
                 self.assertEqual(proxy.wait(), 0)
-                self.assertEqual(proxy.lines, [])
+                self.assertEqual(proxy.log_lines, [])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ proxy/loop/    | proxy/loop/ reaper/policy/wheel.h reaper/container.h | uv.h utl
 proxy/plane/   | proxy/plane/ proxy/loop/ proxy/watch/counters.h proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h llhttp.h uthash.h utlist.h
 proxy/watch/   | proxy/watch/ conf/ reaper/ version.h | uv.h llhttp.h jansson.h uthash.h microhttpd.h
 proxy/command/ | proxy/ bench/ conf/ reaper/ version.h | uv.h jansson.h uthash.h ncurses.h cap-ng.h systemd/
-proxy/         | proxy/command/command.h version.h |
+proxy/         | proxy/command/command.h proxy/command/process.h version.h |
 '
 
 libc='sys/ linux/ asm/ net/ netinet/ arpa/

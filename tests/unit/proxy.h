@@ -9,6 +9,7 @@
 #include "proxy/plane/plane.h"
 #include "tests/unit/sockets.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
@@ -44,6 +45,7 @@ static inline struct conf_address conf_address_of_path(const char *path)
  * proxy_start(). */
 static inline void proxy_prepare(struct proxy *proxy)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* as plane.h asks for */
     static char name[] = "main", log_target[] = "/dev/null", text[] = "127.0.0.1:0";
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, origin;
     *proxy = (struct proxy){.origin = listen_on_loopback(&origin)};
