@@ -113,14 +113,22 @@ void exchange_report(struct session *s)
 
 /* ---- the interface ---- */
 
+/* What a step costs beside its bytes: a session's share of a turn bounds its steps too. */
+enum { STEP_BYTES = 1024 };
+
 bool exchange_work(struct session *s, enum half half, uint64_t *budget, bool *again)
 {
     while (exchange_follows(s)) {
+        if (*budget == 0) {
+            loop_put_off(&s->worker->loop, &s->task);
+            return true;
+        }
         enum turn turn = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);
         if (turn == TURN_ENDED)
             return false;
         if (turn == TURN_BLOCKED)
             return true;
+        turn_charge(budget, STEP_BYTES);
         *again = true; /* a stage of one half's concerns the other */
     }
     *again = true;

@@ -37,6 +37,9 @@ enum exchange_leg {
     EXCHANGE_LEG_COUNT
 };
 
+/* Interim answers (1xx) that a request may get: so many, and as many bytes as so many heads may have. */
+enum { EXCHANGE_INTERIMS_MAX = 256, EXCHANGE_INTERIM_HEADS = 4 };
+
 struct exchange {
     struct http http[HALF_COUNT];
     struct message_asked asked; /* the present request */
@@ -55,6 +58,8 @@ struct exchange {
     uint8_t format;    /* enum answer_format */
     uint16_t status;   /* of the response, or of the answer of our own; 0: none yet */
     char *line;        /* for the log: method, path and request id, each with an end; NULL: no request */
+    uint16_t interims; /* answers to the present request so far */
+    uint32_t interim_bytes;
     uint64_t requests; /* so far */
     uint64_t began_ms; /* its first byte came */
     uint64_t whole_ms; /* its last byte had gone on; 0: not yet */
@@ -69,7 +74,8 @@ bool exchange_awaits(struct session *session);
 
 void exchange_init(struct exchange *exchange);
 
-/* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
+/* Works on one half until it is blocked, or has used up *budget: every byte that is read or written is taken
+ * off it, and every step costs some, whatever comes; the rest is put off to the next turn. False once the session has ended; *again when the other half has to
  * be looked at again. */
 bool exchange_work(struct session *session, enum half half, uint64_t *budget, bool *again);
 

@@ -85,6 +85,8 @@ static void note_request(struct session *s, const struct message *request, const
     x->keep_client = request->keep_alive;
     x->line = log_text(request, head_request_id(request, origin));
     x->status = 0;
+    x->interims = 0;
+    x->interim_bytes = 0;
 }
 
 static enum turn begin_request(struct session *s)
@@ -137,7 +139,7 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
 }
 
 /* The head of the next request, from what was read ahead or from the client. */
-static enum turn read_request_head(struct session *s)
+static enum turn read_request_head(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     char *scratch = s->worker->tools.scratch;
@@ -146,6 +148,7 @@ static enum turn read_request_head(struct session *s)
     if (x->ahead) {
         turn = take_head(s, x->ahead + x->ahead_offset, x->ahead_size - x->ahead_offset, &used);
         use_ahead(x, used);
+        turn_charge(budget, used);
         if (turn == TURN_BLOCKED)
             return TURN_AGAIN; /* all of it was used */
     } else {
@@ -155,6 +158,7 @@ static enum turn read_request_head(struct session *s)
             return attachment_share(s);
         if (event != RELAY_MORE)
             return turn_relay(s, HALF_REQUEST, event);
+        turn_charge(budget, size);
         turn = take_head(s, scratch, size, &used);
         if (turn == TURN_BLOCKED)
             return TURN_AGAIN;
@@ -198,7 +202,8 @@ static enum turn write_ahead(struct session *s, uint64_t *budget)
     if (!x->repeatable || x->fresh)
         exchange_forget_head(x);
     use_ahead(x, used);
-    turn_progress(s, HALF_REQUEST, moved, budget);
+    turn_progress(s, HALF_REQUEST, moved);
+    turn_charge(budget, moved);
     return turn_written(s, HALF_REQUEST, event);
 }
 
@@ -212,18 +217,17 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
         return TURN_BLOCKED;
-    if (*budget == 0)
-        return turn_relay(s, HALF_REQUEST, RELAY_MORE);
     enum relay_event event = relay_read(session_leg(s, LEG_CLIENT), scratch, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
         return turn_relay(s, HALF_REQUEST, event);
+    turn_charge(budget, size);
     if (http_follow(&x->http[HALF_REQUEST], scratch, size, &used) < 0)
         return bad_body(s);
     if (!keep_ahead(x, scratch + used, size - used))
         return turn_abort(s, REASON_NO_MEMORY);
     struct iovec part = {.iov_base = scratch, .iov_len = used};
     event = relay_write(&s->relays[HALF_REQUEST], sink, &part, 1, &moved);
-    turn_progress(s, HALF_REQUEST, moved, budget);
+    turn_progress(s, HALF_REQUEST, moved);
     return turn_written(s, HALF_REQUEST, event);
 }
 
@@ -265,7 +269,7 @@ enum turn request_work(struct session *s, uint64_t *budget)
     switch ((enum pair_stage)s->pair.stage) {
     case PAIR_STAGE_BETWEEN:
     case PAIR_STAGE_HEAD:
-        return read_request_head(s);
+        return read_request_head(s, budget);
     case PAIR_STAGE_BODY:
     case PAIR_STAGE_RESPONSE:
     case PAIR_STAGE_ANSWERED:

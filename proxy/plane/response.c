@@ -62,10 +62,18 @@ static enum turn write_response(struct session *s, const struct message *respons
     enum relay_event event =
         relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, 2, &moved);
     free(head);
-    if (moved > 0)
-        pair_progress(&s->pair, HALF_RESPONSE, moved, loop_now_ms(&s->worker->loop));
+    turn_progress(s, HALF_RESPONSE, moved);
     enum turn turn = turn_written(s, HALF_RESPONSE, event);
     return status < 0 && turn == TURN_AGAIN && exchange_follows(s) ? bad_response(s) : turn;
+}
+
+/* Whether a request may get one more: who only ever says that the answer is still to come would keep a
+ * session alive for ever. */
+static bool may_be_interim(const struct session *s, size_t size)
+{
+    const struct exchange *x = s->exchange;
+    uint64_t bytes_max = (uint64_t)EXCHANGE_INTERIM_HEADS * s->frontend->conf->http.max_head;
+    return x->interims < EXCHANGE_INTERIMS_MAX && x->interim_bytes + size <= bytes_max;
 }
 
 /* 1xx: goes on at once, and another head follows. HTTP/1.0 does not know it. */
@@ -73,6 +81,10 @@ static enum turn pass_interim(struct session *s, const struct message *response)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     size_t used;
+    if (!may_be_interim(s, http->head_size))
+        return bad_response(s);
+    s->exchange->interims++;
+    s->exchange->interim_bytes += http->head_size;
     s->exchange->repeatable = false; /* the backend is at work on it */
     enum turn turn =
         s->exchange->asked.minor > 0 ? write_response(s, response, false, NULL, 0, &used) : TURN_AGAIN;
@@ -109,7 +121,7 @@ static enum turn begin_response(struct session *s, char *bytes, size_t size, siz
     return tunnel ? begin_tunnel(s) : turn;
 }
 
-static enum turn read_response_head(struct session *s)
+static enum turn read_response_head(struct session *s, uint64_t *budget)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     struct message_limits limits = exchange_limits(s);
@@ -118,6 +130,7 @@ static enum turn read_response_head(struct session *s)
     enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), bytes, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
         return turn_relay(s, HALF_RESPONSE, event);
+    turn_charge(budget, size);
     while (size > 0) {
         int status = http_collect(http, &limits, bytes, size, &used);
         bytes += used;
@@ -141,18 +154,17 @@ static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
         return sink->broken ? turn_after(session_step_gone(s, LEG_CLIENT)) : TURN_BLOCKED;
-    if (*budget == 0)
-        return turn_relay(s, HALF_RESPONSE, RELAY_MORE);
     enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), scratch, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
         return turn_relay(s, HALF_RESPONSE, event);
+    turn_charge(budget, size);
     if (http_follow(&s->exchange->http[HALF_RESPONSE], scratch, size, &used) < 0)
         return bad_response(s);
     if (used < size)
         s->exchange->keep_backend = false;
     struct iovec part = {.iov_base = scratch, .iov_len = used};
     event = relay_write(&s->relays[HALF_RESPONSE], sink, &part, 1, &moved);
-    turn_progress(s, HALF_RESPONSE, moved, budget);
+    turn_progress(s, HALF_RESPONSE, moved);
     return turn_written(s, HALF_RESPONSE, event);
 }
 
@@ -187,7 +199,7 @@ static enum turn pass_response(struct session *s, uint64_t *budget)
         return turn_unseen(s, HALF_RESPONSE, budget);
     switch ((enum http_state)http->state) {
     case HTTP_IN_HEAD:
-        return read_response_head(s);
+        return read_response_head(s, budget);
     case HTTP_COMPLETE:
         return response_went(s);
     case HTTP_IN_BODY:

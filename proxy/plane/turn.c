@@ -26,11 +26,15 @@ enum turn turn_abort(struct session *s, enum reason reason)
     return turn_step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
 }
 
-void turn_progress(struct session *s, enum half half, uint64_t moved, uint64_t *budget)
+void turn_charge(uint64_t *budget, uint64_t bytes)
+{
+    *budget -= bytes < *budget ? bytes : *budget;
+}
+
+void turn_progress(struct session *s, enum half half, uint64_t moved)
 {
     if (moved > 0)
         pair_progress(&s->pair, half, moved, loop_now_ms(&s->worker->loop));
-    *budget -= moved < *budget ? moved : *budget;
 }
 
 enum turn turn_complete(struct session *s)
@@ -99,7 +103,8 @@ enum turn turn_unseen(struct session *s, enum half half, uint64_t *budget)
                                         session_leg(s, half_sink(half)), unseen > 0, false, budget, &moved);
     if (unseen > 0)
         http_skip(http, unseen - relay->limit_bytes);
-    turn_progress(s, half, moved, budget);
+    turn_progress(s, half, moved);
+    turn_charge(budget, moved);
     return unseen > 0 && http->state == HTTP_COMPLETE && event == RELAY_BLOCKED ? TURN_AGAIN
                                                                                 : turn_relay(s, half, event);
 }

@@ -24,8 +24,11 @@ enum turn turn_step(struct session *session, struct pair_input input);
 enum turn turn_stage(struct session *session, enum pair_stage stage);
 enum turn turn_abort(struct session *session, enum reason reason);
 
+/* Bytes were read or written: the session's share of this turn is smaller by them. */
+void turn_charge(uint64_t *budget, uint64_t bytes);
+
 /* Bytes went to the half's sink. */
-void turn_progress(struct session *session, enum half half, uint64_t moved, uint64_t *budget);
+void turn_progress(struct session *session, enum half half, uint64_t moved);
 
 /* The sink has taken all, and nothing is outstanding: what the legs' edges said so far is looked at again,
  * for their FINs may be among it, and the session ends. */

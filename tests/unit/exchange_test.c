@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "proxy/plane/exchange.h"
 #include "tests/unit/proxy.h"
 
 /* What the simulation of mode http found, on real sockets: servers at rest that were reset, a request sent
@@ -190,6 +191,45 @@ static void nothing_is_looked_at_behind_a_bad_answer(void **state)
     proxy_wait_ended(proxy, REASON_BAD_RESPONSE, 1);
 }
 
+static void interim_answers_without_an_end_are_a_bad_answer(void **state)
+{
+    struct proxy *proxy = *state;
+    static const char interim[] = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    int client = proxy_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    for (size_t i = 0; i < EXCHANGE_INTERIMS_MAX + 1; i++)
+        send_text(origin, interim, 0);
+    for (size_t i = 0; i < EXCHANGE_INTERIMS_MAX; i++)
+        receive_text(client, interim);
+    receive_text(client, "HTTP/1.1 502 ");
+    close(client);
+    close(origin);
+    proxy_wait_ended(proxy, REASON_BAD_RESPONSE, 1);
+}
+
+static void long_interim_answers_are_bounded_in_bytes(void **state)
+{
+    struct proxy *proxy = *state;
+    static char interim[60000], got[60000];
+    int client = proxy_client(proxy);
+    snprintf(interim, sizeof interim, "HTTP/1.1 103 Early Hints\r\nA: %059900d\r\n\r\n", 0);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    for (size_t i = 0; i < EXCHANGE_INTERIM_HEADS; i++) {
+        send_text(origin, interim, 0);
+        receive_exactly(client, got, strlen(interim));
+        assert_memory_equal(got, interim, strlen(interim));
+    }
+    send_text(origin, interim, 0);
+    receive_text(client, "HTTP/1.1 502 ");
+    close(client);
+    close(origin);
+    proxy_wait_ended(proxy, REASON_BAD_RESPONSE, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +242,8 @@ int main(void)
                                         start, stop),
         cmocka_unit_test_setup_teardown(half_a_head_and_a_fin_are_answered, start, stop),
         cmocka_unit_test_setup_teardown(a_client_that_resets_while_it_waits_ends_its_request, start, stop),
+        cmocka_unit_test_setup_teardown(interim_answers_without_an_end_are_a_bad_answer, start, stop),
+        cmocka_unit_test_setup_teardown(long_interim_answers_are_bounded_in_bytes, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
