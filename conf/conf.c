@@ -51,7 +51,7 @@ void conf_free(struct conf *conf)
 
 /* ---- answers ---- */
 
-static const uint16_t statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
+static const uint16_t statuses[] = {400, 405, 408, 414, 431, 501, 502, 503, 504, 505};
 
 enum { STATUS_COUNT = sizeof statuses / sizeof statuses[0] };
 

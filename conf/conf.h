@@ -22,6 +22,10 @@
 enum conf_mode { CONF_MODE_TCP, CONF_MODE_HTTP };
 /* Which field tells the backend who the client is. */
 enum conf_forwarded { CONF_FORWARDED_X, CONF_FORWARDED, CONF_FORWARDED_OFF };
+/* Whether the lines of a head may end in LF alone. */
+enum conf_bare_lf { CONF_BARE_LF_ACCEPT, CONF_BARE_LF_REFUSE };
+/* What a client may ask to change to by Upgrade. */
+enum { CONF_UPGRADES_MAX = 8, CONF_UPGRADE_TEXT = 32 };
 /* What becomes of a connection beyond `max_connections`. */
 enum conf_over_limit { CONF_OVER_LIMIT_WAIT, CONF_OVER_LIMIT_REFUSE };
 /* How many of them a frontend that refuses them accepts at a time; the others wait. */
@@ -82,6 +86,10 @@ struct conf_http {
     bool via, request_id;
     uint64_t max_head, max_request_line; /* bytes */
     uint64_t max_fields;
+    bool connect;                                        /* CONNECT is passed on */
+    char upgrades[CONF_UPGRADES_MAX][CONF_UPGRADE_TEXT]; /* in small letters, without a version */
+    size_t upgrade_count;
+    enum conf_bare_lf bare_lf;
     enum conf_over_limit over_limit;
     struct conf_answer *answers; /* no status twice */
     size_t answer_count;

@@ -399,6 +399,56 @@ static void watch_allowed(const struct option_row *row, char *allowed, size_t si
     snprintf(allowed, size, "off, backends, or a list of ports from 1 to 65535");
 }
 
+static void upgrades_clear(void *slot)
+{
+    struct conf_http *http = slot;
+    http->upgrade_count = 0;
+}
+
+/* A token (RFC 9110, 5.6.2), without the version that may follow it. */
+static bool is_protocol(const char *text)
+{
+    static const char token[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
+    size_t size = strlen(text);
+    return size > 0 && size < CONF_UPGRADE_TEXT && strspn(text, token) == size;
+}
+
+static int append_upgrade(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    struct conf_http *http = slot;
+    if (strcmp(text, row->word) == 0) {
+        upgrades_clear(http);
+        return 0;
+    }
+    *why = http->upgrade_count < row->max ? NULL : "8 at most";
+    if (*why || !is_protocol(text))
+        return ERROR_CONFIG;
+    if (strncmp(text, "h2", 2) == 0) {
+        *why = "HTTP/2 is not spoken here";
+        return ERROR_CONFIG;
+    }
+    snprintf(http->upgrades[http->upgrade_count++], CONF_UPGRADE_TEXT, "%s", text);
+    return 0;
+}
+
+/* As a YAML list where it is more than one. */
+static void upgrades_text(const struct option_row *row, const void *slot, char *text, size_t size)
+{
+    const struct conf_http *http = slot;
+    bool list = http->upgrade_count > 1;
+    size_t used = (size_t)snprintf(text, size, "%s", list ? "[" : http->upgrade_count == 0 ? row->word : "");
+    for (size_t i = 0; i < http->upgrade_count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", http->upgrades[i]);
+    if (list && used < size)
+        snprintf(text + used, size - used, "]");
+}
+
+static void upgrades_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    snprintf(allowed, size, "%s, or a list of names of protocols in small letters such as websocket",
+             row->word);
+}
+
 static const struct option_kind kinds[] = {
     [OPTION_DURATION] = {set_number, number_text, number_allowed, NULL, "DURATION", false},
     [OPTION_RATE] = {set_number, number_text, number_allowed, NULL, "RATE", false},
@@ -412,6 +462,7 @@ static const struct option_kind kinds[] = {
     [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},
     [OPTION_WATCH] = {append_watch, watch_text, watch_allowed, watch_clear, "PORT", true},
     [OPTION_NETWORKS] = {append_network, NULL, networks_allowed, networks_clear, "NETWORK", true},
+    [OPTION_UPGRADES] = {append_upgrade, upgrades_text, upgrades_allowed, upgrades_clear, "PROTOCOL", true},
     [OPTION_ANSWERS] = {NULL, NULL, NULL, NULL, NULL, false},
     [OPTION_CHECK] = {set_check, check_text, check_allowed, NULL, "CHECK", false},
     [OPTION_DEADLINES] = {NULL, NULL, NULL, NULL, NULL, false},

@@ -19,6 +19,7 @@ enum option_type {
     OPTION_SERVERS,   /* likewise */
     OPTION_WATCH, /* struct conf_reaper's ports: a word, or a list of which each option_set() appends one */
     OPTION_NETWORKS,  /* likewise; the word empties the list */
+    OPTION_UPGRADES,  /* likewise, of struct conf_http */
     OPTION_ANSWERS,   /* a mapping of statuses to files; set by conf/walk.h */
     OPTION_CHECK,     /* struct conf_check */
     OPTION_DEADLINES, /* a mapping of deadlines that replaces single ones; set by conf/walk.h */

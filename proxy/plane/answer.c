@@ -12,6 +12,7 @@ struct answer {
 
 static const struct answer answers[] = {
     {400, "Bad Request", "The request is malformed or can be read in more than one way."},
+    {405, "Method Not Allowed", "CONNECT is not passed on here."},
     {408, "Request Timeout", "The request did not arrive in time."},
     {414, "URI Too Long", "The request line is too long."},
     {431, "Request Header Fields Too Large", "The head of the request is too large."},
@@ -129,14 +130,16 @@ static size_t write_head(char space[static ANSWER_SIZE], const struct answer *an
                          const struct conf_answer *file, time_t now)
 {
     char date[64] = "";
-    char retry[32] = "";
+    char more[32] = "";
     if (!file || !file->has_date)
         write_date(date, sizeof date, now);
     if (answer->status == 503 && (!file || !file->has_retry_after))
-        snprintf(retry, sizeof retry, "Retry-After: %d\r\n", ANSWER_RETRY_AFTER_S);
+        snprintf(more, sizeof more, "Retry-After: %d\r\n", ANSWER_RETRY_AFTER_S);
+    if (answer->status == 405) /* nothing can be done with the target of CONNECT (RFC 9110, 15.5.6) */
+        snprintf(more, sizeof more, "Allow:\r\n");
     int size =
         snprintf(space, ANSWER_SIZE, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%sConnection: close\r\n",
-                 answer->status, answer->reason, date, body_size, retry);
+                 answer->status, answer->reason, date, body_size, more);
     assert(size > 0 && size < ANSWER_SIZE);
     return (size_t)size;
 }

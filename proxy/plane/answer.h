@@ -1,7 +1,7 @@
 #ifndef PROXY_PLANE_ANSWER_H
 #define PROXY_PLANE_ANSWER_H
 
-/* The proxy's own answers to requests that no backend answers: 400, 408, 414, 431, 501, 502, 503, 504, 505.
+/* The proxy's own answers to requests that no backend answers: 400, 405, 408, 414, 431 and 501 to 505.
  *
  * An answer is always the last one of its connection. Its body is a sentence in plain text, HTML or JSON,
  * whichever the client asked for; or it is a file's (conf/answer_file.h), to which the status line, the

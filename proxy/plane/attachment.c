@@ -20,7 +20,7 @@ bool attachment_reuses(const struct session *s)
 static bool may_take_used(const struct session *s)
 {
     const struct exchange *x = s->exchange;
-    return attachment_reuses(s) && !x->bound && !x->again &&
+    return attachment_reuses(s) && !x->pinned_to_client && !x->again &&
            (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS);
 }
 
@@ -51,7 +51,7 @@ enum turn attachment_choose(struct session *s)
         if (attachment_watch(s) == TURN_ENDED)
             return TURN_ENDED;
     }
-    bool stays = !attachment_reuses(s) || x->bound || may_take_used(s);
+    bool stays = !attachment_reuses(s) || x->pinned_to_client || may_take_used(s);
     if (s->pair.phase != PAIR_OPEN || stays) /* it has none, or there is no time for another */
         return TURN_AGAIN;
     return s->pair.draining ? attachment_part(s) : attachment_share(s);
@@ -83,7 +83,7 @@ int attachment_take(struct session *s, uint32_t events)
 bool attachment_may_be_shared(const struct session *s)
 {
     const struct exchange *x = s->exchange;
-    return attachment_reuses(s) && x->keep_backend && !x->bound && s->pair.phase == PAIR_OPEN &&
+    return attachment_reuses(s) && x->keep_backend && !x->pinned_to_client && s->pair.phase == PAIR_OPEN &&
            !s->pair.draining;
 }
 
@@ -136,8 +136,9 @@ enum turn attachment_ended(struct session *s, enum leg_end end)
         return TURN_AGAIN;
     }
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
-        return end == LEG_END_FIN ? turn_step(s, (struct pair_input){.event = PAIR_EVENT_CUT})
-                                  : turn_after(session_step_gone(s, LEG_BACKEND));
+        return end == LEG_END_FIN
+                   ? turn_step(s, (struct pair_input){.event = PAIR_EVENT_CUT, .framed = x->framed})
+                   : turn_after(session_step_gone(s, LEG_BACKEND));
     bool untouched = http_untouched(http);
     bool again = x->repeatable && !x->fresh && untouched;
     if (left(s, end) == TURN_ENDED)

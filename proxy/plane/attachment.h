@@ -7,6 +7,8 @@
  * With `reuse` a leg is the session's only from a request to the end of its response. Then it goes to the
  * pool of its target (pool.h), and the next request takes one from there. Not shared is a leg that
  *   - may be authenticated as its client (RFC 4559, 6: NTLM, Negotiate, Kerberos),
+ *   - has given an answer without a body to HEAD, or by 204 or 304: a server that sends one all the same, a
+ *     moment later, would give it to whoever asks next (it stays with its client, as without `reuse`),
  *   - was answered on before the request was whole, or brought more than was asked for,
  *   - the next request of the same client is there for: it stays for that one.
  * With `reuse: safe` a request that may not be sent twice goes over a new leg. With `always` it may go over a

@@ -17,7 +17,8 @@
 /* Reads in one turn; a body that has more is not worth waiting for. */
 enum { READS_MAX = 16 };
 
-static const struct message_limits limits = {.head_bytes = 16384, .fields = MESSAGE_FIELDS_MAX};
+static const struct message_limits limits = {
+    .head_bytes = 16384, .fields = MESSAGE_FIELDS_MAX, .bare_lf = true};
 
 enum step {
     STEP_NONE, /* waits for its time; no descriptor */
@@ -138,14 +139,14 @@ static bool take_answer(struct check *check)
 }
 
 /* False once it is over. */
-static bool take(struct check *check, const char *bytes, size_t size)
+static bool take(struct check *check, char *bytes, size_t size)
 {
     while (size > 0) {
-        size_t used;
+        size_t used, kept;
         bool rest = check->step == STEP_REST;
-        int status = rest ? http_follow(&check->http, bytes, size, &used)
+        int status = rest ? http_follow(&check->http, bytes, size, &used, &kept)
                           : http_collect(&check->http, &limits, bytes, size, &used);
-        if (status == -503 && !rest) {
+        if (status == -RULE_NO_MEMORY && !rest) {
             break_off(check, -ENOMEM);
             return false;
         }

@@ -21,11 +21,13 @@ bool exchange_follows(const struct session *s)
 
 bool exchange_awaits(struct session *s)
 {
+    const struct relay_leg *client = session_leg(s, LEG_CLIENT);
+    bool asked = s->pair.stage == PAIR_STAGE_RESPONSE || s->pair.stage == PAIR_STAGE_ANSWERED;
     char byte;
-    if (!exchange_follows(s) || s->pair.stage != PAIR_STAGE_RESPONSE ||
-        s->pair.deadlines->verify == VERIFY_OFF)
+    if (!exchange_follows(s) || !asked || !client->fin || s->exchange->ahead ||
+        s->exchange->http[HALF_REQUEST].state != HTTP_COMPLETE)
         return false;
-    return recv(session_leg(s, LEG_CLIENT)->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 struct message_limits exchange_limits(const struct session *s)
@@ -33,7 +35,9 @@ struct message_limits exchange_limits(const struct session *s)
     const struct conf_http *http = &s->frontend->conf->http;
     return (struct message_limits){.head_bytes = (uint32_t)http->max_head,
                                    .line_bytes = (uint32_t)http->max_request_line,
-                                   .fields = (uint32_t)http->max_fields};
+                                   .fields = (uint32_t)http->max_fields,
+                                   .connect = http->connect,
+                                   .bare_lf = http->bare_lf == CONF_BARE_LF_ACCEPT};
 }
 
 bool exchange_request_is_whole(const struct session *s)
@@ -89,6 +93,8 @@ static void log_request(struct session *s)
     line_number(&line, "status", x->status);
     if (s->pair.stage == PAIR_STAGE_REFUSED)
         line_text(&line, "answered_for", reason_name(s->pair.cause));
+    if (x->why != RULE_NONE)
+        line_text(&line, "why", rule_words((enum rule)x->why));
     line_number(&line, "request_ms", whole_ms - x->began_ms);
     line_number(&line, "response_ms", now_ms - whole_ms);
     /* Last, as the client decides how long they are. */

@@ -49,16 +49,19 @@ struct exchange {
     uint32_t head_size;
     bool head_sent;
     bool repeatable;
-    bool fresh;        /* the backend leg has not answered a request yet */
-    bool bound;        /* it may be authenticated as this client, and is nobody else's */
-    bool again;        /* the request is sent a second time */
-    uint8_t leg;       /* enum exchange_leg */
-    bool keep_client;  /* the client's connection goes on after this exchange */
-    bool keep_backend; /* the backend's does */
-    uint8_t format;    /* enum answer_format */
-    uint16_t status;   /* of the response, or of the answer of our own; 0: none yet */
-    char *line;        /* for the log: method, path and request id, each with an end; NULL: no request */
-    uint16_t interims; /* answers to the present request so far */
+    bool fresh;             /* the backend leg has not answered a request yet */
+    bool pinned_to_client;  /* nobody else's: authenticated as it, or with a body that may yet come */
+    bool looked_for_client; /* whether it still holds its socket, since its FIN */
+    bool framed;            /* the response says to the client how long it is */
+    bool again;             /* the request is sent a second time */
+    uint8_t leg;            /* enum exchange_leg */
+    bool keep_client;       /* the client's connection goes on after this exchange */
+    bool keep_backend;      /* the backend's does */
+    uint8_t format;         /* enum answer_format */
+    uint16_t status;        /* of the response, or of the answer of our own; 0: none yet */
+    uint8_t why;            /* enum rule: which of them the request or its answer broke */
+    char *line;             /* for the log: method, path and request id, each with an end; NULL: no request */
+    uint16_t interims;      /* answers to the present request so far */
     uint32_t interim_bytes;
     uint64_t requests; /* so far */
     uint64_t began_ms; /* its first byte came */
@@ -68,15 +71,15 @@ struct exchange {
 /* Whether the session's bytes are messages now: then exchange_work() works on its halves. */
 bool exchange_follows(const struct session *session);
 
-/* With `verify`: whether a response is awaited by a client that has sent FIN. It may have closed, or only its
- * half. */
+/* Whether a response is awaited, or is being read, by a client that has sent FIN behind its request. It may
+ * have closed, or only its half. */
 bool exchange_awaits(struct session *session);
 
 void exchange_init(struct exchange *exchange);
 
-/* Works on one half until it is blocked, or has used up *budget: every byte that is read or written is taken
- * off it, and every step costs some, whatever comes; the rest is put off to the next turn. False once the session has ended; *again when the other half has to
- * be looked at again. */
+/* Works on one half until it is blocked, or has used up *budget: every byte that is read or written is
+ * taken off it, and every step costs some, whatever comes; the rest is put off to the next turn. False once
+ * the session has ended; *again when the other half has to be looked at again. */
 bool exchange_work(struct session *session, enum half half, uint64_t *budget, bool *again);
 
 /* Logs what was under way and gives the memory back. */

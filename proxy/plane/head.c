@@ -28,11 +28,28 @@ static void put_text(struct output *out, struct message_text text)
     put(out, text.at, text.size);
 }
 
-static void put_field(struct output *out, const struct message_field *field)
+/* A length goes on as the number that was read: others read "010" as eight. */
+static void put_length(struct output *out, uint64_t length)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + length % 10);
+    while ((length /= 10) > 0);
+    put(out, digits + at, sizeof digits - at);
+}
+
+/* Host goes on as the absolute target's, if there is one. */
+static void put_field(struct output *out, const struct message *message, const struct message_field *field)
 {
     put_text(out, field->name);
     put_string(out, ": ");
-    put_text(out, field->value);
+    if (field->id == MESSAGE_CONTENT_LENGTH)
+        put_length(out, message->length);
+    else if (field->id == MESSAGE_HOST && message->authority.size > 0)
+        put_text(out, message->authority);
+    else
+        put_text(out, field->value);
     put_string(out, "\r\n");
 }
 
@@ -69,6 +86,8 @@ static void put_via(struct output *out, const struct message *message)
  * changed. */
 static bool is_hop_by_hop(const struct message *message, const struct message_field *field)
 {
+    if (field->repeated)
+        return true;
     switch (field->id) {
     case MESSAGE_CONNECTION:
     case MESSAGE_KEEP_ALIVE:
@@ -79,7 +98,7 @@ static bool is_hop_by_hop(const struct message *message, const struct message_fi
     case MESSAGE_UPGRADE:
         return !message->upgrade;
     default:
-        return message_nominated(message, field);
+        return field->nominated;
     }
 }
 
@@ -130,6 +149,14 @@ static bool is_ours(const struct message_field *field, const struct head_origin 
     }
 }
 
+/* What a trusted client says about those before it can't be declared hop-by-hop: it is written for the
+ * backend. */
+static bool is_vouched(const struct message_field *field, const struct head_origin *origin)
+{
+    return field->id == MESSAGE_X_FORWARDED_PROTO && origin->forwarded != CONF_FORWARDED_OFF &&
+           origin->trusted && !field->disguised;
+}
+
 static void put_address(struct output *out, const struct head_origin *origin)
 {
     put_string(out, "for=");
@@ -169,7 +196,7 @@ static void put_request_id(struct output *out, const struct message *request,
 {
     const struct message_field *kept = kept_id(request);
     if (kept)
-        put_field(out, kept);
+        put_field(out, request, kept);
     else
         put_pair(out, "X-Request-Id", origin->request_id);
 }
@@ -183,8 +210,14 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
     put_text(&out, request->target);
     put_string(&out, request->minor > 0 ? " HTTP/1.1\r\n" : " HTTP/1.0\r\n");
     for (size_t i = 0; i < request->field_count; i++)
-        if (!is_hop_by_hop(request, &request->fields[i]) && !is_ours(&request->fields[i], origin))
-            put_field(&out, &request->fields[i]);
+        if ((!is_hop_by_hop(request, &request->fields[i]) || is_vouched(&request->fields[i], origin)) &&
+            !is_ours(&request->fields[i], origin))
+            put_field(&out, request, &request->fields[i]);
+    if (request->authority.size > 0 && !message_find(request, MESSAGE_HOST)) {
+        put_string(&out, "Host: ");
+        put_text(&out, request->authority);
+        put_string(&out, "\r\n");
+    }
     if (origin->forwarded != CONF_FORWARDED_OFF)
         put_forwarding(&out, request, origin);
     if (origin->request_id)
@@ -198,11 +231,14 @@ size_t head_write_request(char *space, size_t size, const struct message *reques
 
 /* ---- responses ---- */
 
-/* A length or a coding where there is no body misleads those who look no further (RFC 9110, 8.6). */
-static bool is_false_framing(const struct message *response, const struct message_field *field)
+/* A length or a coding where there is no body misleads those who look no further (RFC 9110, 8.6); a coding
+ * says nothing to HTTP/1.0. */
+static bool is_false_framing(const struct message *response, const struct message_field *field,
+                             uint8_t asked_minor)
 {
     bool none = response->status < 200 || response->status == 204;
-    return none && (field->id == MESSAGE_CONTENT_LENGTH || field->id == MESSAGE_TRANSFER_ENCODING);
+    return (none && field->id == MESSAGE_CONTENT_LENGTH) ||
+           ((none || asked_minor == 0) && field->id == MESSAGE_TRANSFER_ENCODING);
 }
 
 static void put_status_line(struct output *out, const struct message *response)
@@ -222,10 +258,10 @@ size_t head_write_response(char *space, size_t size, const struct message *respo
     put_status_line(&out, response);
     for (size_t i = 0; i < response->field_count; i++) {
         const struct message_field *field = &response->fields[i];
-        if (is_hop_by_hop(response, field) || is_false_framing(response, field) ||
+        if (is_hop_by_hop(response, field) || is_false_framing(response, field, asked_minor) ||
             (via && field->id == MESSAGE_VIA))
             continue;
-        put_field(&out, field);
+        put_field(&out, response, field);
     }
     if (via)
         put_via(&out, response);

@@ -26,7 +26,7 @@ struct head_origin {
 enum head_connection { HEAD_KEEP, HEAD_CLOSE };
 
 /* What a rewritten head is longer than the one read at most, beside the value of the forwarding field. */
-enum { HEAD_ADDED_MAX = 1024, HEAD_REQUEST_ID_MAX = 128 };
+enum { HEAD_ADDED_MAX = 2048, HEAD_REQUEST_ID_MAX = 128 };
 
 /* The request id that goes on: the client's if it is good, or the one made. Empty: the field is left. */
 struct message_text head_request_id(const struct message *request, const struct head_origin *origin);

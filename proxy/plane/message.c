@@ -6,6 +6,10 @@
 /* More digits than this do not fit, and nobody sends them. */
 enum { LENGTH_DIGITS_MAX = 18 };
 
+/* How many fields Connection may name: each is looked for among all of them, and that is all the work that
+ * grows with both. */
+enum { NOMINATED_MAX = 32 };
+
 static const char *const names[MESSAGE_NAME_COUNT] = {
 #define X(constant, name) [constant] = (name),
     MESSAGE_NAME_MAP(X)
@@ -185,21 +189,24 @@ static void identify(struct message_field *field)
 }
 
 /* One line without its CRLF. */
-static int parse_field(struct message_field *field, const char *line, const char *end)
+static enum rule parse_field(struct message_field *field, const char *line, const char *end)
 {
+    if (is_blank(*line))
+        return RULE_FOLDED;
     const char *colon = memchr(line, ':', (size_t)(end - line));
     if (!colon)
-        return 400;
-    /* No white space before the colon, and none at the front, where it would be a folded line. */
+        return RULE_NO_COLON;
+    /* No white space before the colon. */
     field->name = (struct message_text){line, (size_t)(colon - line)};
     if (field->name.size == 0 || !all(field->name, message_is_token))
-        return 400;
+        return RULE_FIELD_NAME;
     field->value = trimmed(colon + 1, end);
+    field->nominated = field->repeated = false;
     identify(field);
     /* A framing that only some read is no framing. */
     if (field->disguised && (field->id == MESSAGE_CONTENT_LENGTH || field->id == MESSAGE_TRANSFER_ENCODING))
-        return 400;
-    return 0;
+        return RULE_DISGUISED;
+    return RULE_NONE;
 }
 
 static const char *line_end(const char *line, const char *end)
@@ -209,39 +216,23 @@ static const char *line_end(const char *line, const char *end)
     return lf - 1;
 }
 
-static int parse_fields(struct message *message, const char *at, const char *end,
-                        const struct message_limits *limits)
+static enum rule parse_fields(struct message *message, const char *at, const char *end,
+                              const struct message_limits *limits)
 {
     assert(limits->fields <= MESSAGE_FIELDS_MAX);
     message->field_count = 0;
     for (;;) {
         const char *stop = line_end(at, end);
         if (stop == at)
-            return 0;
+            return RULE_NONE;
         if (message->field_count == limits->fields)
-            return 431;
-        int status = parse_field(&message->fields[message->field_count], at, stop);
-        if (status)
-            return status;
+            return RULE_FIELDS;
+        enum rule rule = parse_field(&message->fields[message->field_count], at, stop);
+        if (rule)
+            return rule;
         message->field_count++;
         at = stop + 2;
     }
-}
-
-bool message_nominated(const struct message *message, const struct message_field *field)
-{
-    struct message_text element;
-    if (!message->nominates)
-        return false;
-    for (size_t i = 0; i < message->field_count; i++) {
-        struct message_text rest = message->fields[i].value;
-        if (message->fields[i].id != MESSAGE_CONNECTION)
-            continue;
-        while (message_next_element(&rest, &element))
-            if (same(element, field->name))
-                return true;
-    }
-    return false;
 }
 
 /* ---- what the fields mean ---- */
@@ -257,9 +248,17 @@ static bool may_be_nominated(struct message_text name)
     return true;
 }
 
-static int read_connection(struct message *message)
+static void nominate(struct message *message, struct message_text name)
+{
+    for (size_t i = 0; i < message->field_count; i++)
+        if (same(message->fields[i].name, name))
+            message->fields[i].nominated = true;
+}
+
+static enum rule read_connection(struct message *message)
 {
     bool close = false, keep = false, upgrade = false;
+    unsigned nominated = 0;
     for (size_t i = 0; i < message->field_count; i++) {
         struct message_text element, rest = message->fields[i].value;
         if (message->fields[i].id != MESSAGE_CONNECTION)
@@ -272,14 +271,32 @@ static int read_connection(struct message *message)
             else if (message_text_is(element, "upgrade"))
                 upgrade = true;
             else if (!may_be_nominated(element))
-                return 400;
+                return RULE_NOMINATED;
+            else if (++nominated > NOMINATED_MAX)
+                return RULE_OPTIONS;
             else
-                message->nominates = true;
+                nominate(message, element);
         }
     }
     message->keep_alive = !close && (message->minor > 0 || keep);
     message->upgrade = upgrade && message->minor > 0 && message_find(message, MESSAGE_UPGRADE);
-    return 0;
+    return RULE_NONE;
+}
+
+void message_forgo_upgrades(struct message *message,
+                            bool (*may)(struct message_text token, const void *context), const void *context)
+{
+    for (size_t i = 0; message->upgrade && i < message->field_count; i++) {
+        struct message_text element, rest = message->fields[i].value;
+        if (message->fields[i].id != MESSAGE_UPGRADE)
+            continue;
+        while (message_next_element(&rest, &element)) {
+            const char *slash = memchr(element.at, '/', element.size);
+            size_t size = slash ? (size_t)(slash - element.at) : element.size;
+            if (!may((struct message_text){element.at, size}, context))
+                message->upgrade = false;
+        }
+    }
 }
 
 /* HTTP/2 in clear text would be a second protocol behind our back. */
@@ -295,40 +312,60 @@ static void forgo_http2(struct message *message)
     }
 }
 
-static int read_length(struct message *message)
+/* Whether further fields of the same name say the same; they do not go on. */
+static bool repeats(struct message *message, const struct message_field *first)
+{
+    for (size_t i = 0; i < message->field_count; i++) {
+        struct message_field *field = &message->fields[i];
+        if (field->id != first->id || field == first)
+            continue;
+        if (!same(field->value, first->value))
+            return false;
+        field->repeated = true;
+    }
+    return true;
+}
+
+/* A request with two lengths is refused, whatever they say; in a response nothing is smuggled by saying the
+ * same twice (RFC 9112, 6.3, 5). */
+static enum rule read_length(struct message *message, bool response)
 {
     const struct message_field *field = message_find(message, MESSAGE_CONTENT_LENGTH);
     if (!field)
-        return 0;
-    if (count(message, MESSAGE_CONTENT_LENGTH) > 1 || field->value.size == 0 ||
-        field->value.size > LENGTH_DIGITS_MAX || !all(field->value, is_digit))
-        return 400;
+        return RULE_NONE;
+    if (count(message, MESSAGE_CONTENT_LENGTH) > 1 && !(response && repeats(message, field)))
+        return RULE_LENGTHS;
+    if (field->value.size == 0 || field->value.size > LENGTH_DIGITS_MAX || !all(field->value, is_digit))
+        return RULE_LENGTH;
     message->length = 0;
     for (size_t i = 0; i < field->value.size; i++)
         message->length = message->length * 10 + (uint64_t)(field->value.at[i] - '0');
     message->framing = message->length > 0 ? MESSAGE_LENGTH : MESSAGE_NO_BODY;
-    return 0;
+    return RULE_NONE;
 }
 
-static int read_coding(struct message *message)
+static enum rule read_coding(struct message *message, bool response)
 {
     const struct message_field *field = message_find(message, MESSAGE_TRANSFER_ENCODING);
     if (!field)
-        return 0;
-    if (count(message, MESSAGE_TRANSFER_ENCODING) > 1 || message->minor == 0 ||
-        message_find(message, MESSAGE_CONTENT_LENGTH))
-        return 400;
+        return RULE_NONE;
+    if (count(message, MESSAGE_TRANSFER_ENCODING) > 1)
+        return RULE_CODINGS;
+    if (message_find(message, MESSAGE_CONTENT_LENGTH))
+        return RULE_BOTH;
+    if (message->minor == 0 && !response)
+        return RULE_CODING_OLD;
     if (!message_text_is(field->value, "chunked"))
-        return 501;
+        return RULE_CODING;
     message->framing = MESSAGE_CHUNKED;
-    return 0;
+    return RULE_NONE;
 }
 
-static int read_framing(struct message *message, enum message_framing without)
+static enum rule read_framing(struct message *message, bool response)
 {
-    message->framing = (uint8_t)without;
-    int status = read_length(message);
-    return status ? status : read_coding(message);
+    message->framing = response ? MESSAGE_UNTIL_CLOSE : MESSAGE_NO_BODY;
+    enum rule rule = read_length(message, response);
+    return rule ? rule : read_coding(message, response);
 }
 
 /* ---- requests ---- */
@@ -336,7 +373,7 @@ static int read_framing(struct message *message, enum message_framing without)
 /* reg-name, an address and a port (RFC 3986, 3.2.2); no user information. */
 static bool is_host_byte(unsigned char c)
 {
-    return is_digit(c) || is_letter(c) || (c != 0 && strchr("-._~%!$&'()*+;=:[]", c) != NULL);
+    return is_digit(c) || is_letter(c) || (c != 0 && strchr("-._~%!$&'()*+,;=:[]", c) != NULL);
 }
 
 static bool is_target_byte(unsigned char c)
@@ -363,77 +400,96 @@ static struct message_text authority(struct message_text target)
     return (struct message_text){target.at + skip, size};
 }
 
-static int check_target(const struct message *message)
+static bool is_good_target(struct message *message)
 {
     struct message_text target = message->target;
     if (target.size == 0 || !all(target, is_target_byte))
-        return 400;
+        return false;
     if (message->is_connect)
-        return all(target, is_host_byte) && memchr(target.at, ':', target.size) ? 0 : 400;
+        return all(target, is_host_byte) && memchr(target.at, ':', target.size);
     if (target.at[0] == '/')
-        return 0;
+        return true;
     if (message_text_is(target, "*"))
-        return message_text_is(message->method, "options") ? 0 : 400;
-    return authority(target).size > 0 && all(authority(target), is_host_byte) ? 0 : 400;
+        return message_text_is(message->method, "options");
+    message->authority = authority(target);
+    return message->authority.size > 0 && message->authority.size <= MESSAGE_AUTHORITY_MAX &&
+           all(message->authority, is_host_byte);
 }
 
-/* Exactly one since HTTP/1.1, and the same as the target's (RFC 9112, 3.2). */
-static int check_host(const struct message *message)
+/* Exactly one since HTTP/1.1. The target's own, if it has one, goes on in its place (RFC 9112, 3.2.2). */
+static enum rule check_host(const struct message *message)
 {
     const struct message_field *host = message_find(message, MESSAGE_HOST);
     size_t hosts = count(message, MESSAGE_HOST);
-    struct message_text absolute = authority(message->target);
-    if (hosts > 1 || (hosts == 0 && message->minor > 0))
-        return 400;
-    if (!host)
-        return hosts == 0 ? 0 : 400;
-    if (!all(host->value, is_host_byte))
-        return 400;
-    return absolute.size == 0 || same(absolute, host->value) ? 0 : 400;
+    if (hosts > 1)
+        return RULE_HOSTS;
+    if (hosts == 0)
+        return message->minor > 0 ? RULE_NO_HOST : RULE_NONE;
+    return host && all(host->value, is_host_byte) ? RULE_NONE : RULE_HOST;
 }
 
-static void classify_method(struct message *message)
+/* Those with a meaning to us or to llhttp. A server that takes no notice of case would read one in another
+ * case as one with another framing: HEAD, CONNECT. */
+static const char *const methods[] = {"GET",    "HEAD",    "OPTIONS", "TRACE", "PUT",
+                                      "DELETE", "CONNECT", "POST",    "PATCH"};
+enum { IDEMPOTENT = 6, METHODS = sizeof methods / sizeof methods[0] };
+
+bool message_knows_method(struct message_text method)
 {
-    static const char *const idempotent[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
-    message->is_head = message->method.size == 4 && memcmp(message->method.at, "HEAD", 4) == 0;
-    message->is_connect = message->method.size == 7 && memcmp(message->method.at, "CONNECT", 7) == 0;
-    message->idempotent = false;
-    for (size_t i = 0; i < sizeof idempotent / sizeof idempotent[0]; i++)
-        if (strlen(idempotent[i]) == message->method.size &&
-            memcmp(idempotent[i], message->method.at, message->method.size) == 0)
-            message->idempotent = true;
+    for (size_t i = 0; i < METHODS; i++)
+        if (strlen(methods[i]) == method.size && memcmp(methods[i], method.at, method.size) == 0)
+            return true;
+    return false;
 }
 
-/* "HTTP/1.1" */
-static int parse_version(struct message *message, const char *at, size_t size)
+static enum rule classify_method(struct message *message)
+{
+    struct message_text method = message->method;
+    if (method.size == 0 || !all(method, message_is_token))
+        return RULE_METHOD;
+    for (size_t i = 0; i < METHODS; i++) {
+        if (!same(method, (struct message_text){methods[i], strlen(methods[i])}))
+            continue;
+        if (memcmp(methods[i], method.at, method.size) != 0)
+            return RULE_METHOD_CASE;
+        message->is_head = i == 1;
+        message->is_connect = i == IDEMPOTENT;
+        message->idempotent = i < IDEMPOTENT;
+    }
+    return RULE_NONE;
+}
+
+/* "HTTP/1.1". A minor version beyond is read as the highest that is known (RFC 9110, 2.5). */
+static enum rule parse_version(struct message *message, const char *at, size_t size)
 {
     if (size != 8 || memcmp(at, "HTTP/", 5) != 0 || !is_digit((unsigned char)at[5]) || at[6] != '.' ||
         !is_digit((unsigned char)at[7]))
-        return 400;
-    if (at[5] != '1' || at[7] > '1')
-        return 505;
-    message->minor = (uint8_t)(at[7] - '0');
-    return 0;
+        return RULE_VERSION_FORM;
+    if (at[5] != '1')
+        return RULE_VERSION;
+    message->minor = at[7] > '0';
+    return RULE_NONE;
 }
 
 /* METHOD SP TARGET SP VERSION, single spaces. */
-static int parse_request_line(struct message *message, const char *line, const char *end)
+static enum rule parse_request_line(struct message *message, const char *line, const char *end)
 {
     const char *first = memchr(line, ' ', (size_t)(end - line));
     if (!first)
-        return 400;
+        return RULE_REQUEST_LINE;
     const char *second = memchr(first + 1, ' ', (size_t)(end - first - 1));
     if (!second)
-        return 400;
+        return RULE_REQUEST_LINE;
     message->method = (struct message_text){line, (size_t)(first - line)};
     message->target = (struct message_text){first + 1, (size_t)(second - first - 1)};
-    if (message->method.size == 0 || !all(message->method, message_is_token))
-        return 400;
-    int status = parse_version(message, second + 1, (size_t)(end - second - 1));
-    if (status)
-        return status;
-    classify_method(message);
-    return check_target(message);
+    enum rule rule = classify_method(message);
+    if (!rule || rule == RULE_METHOD_CASE) {
+        enum rule version = parse_version(message, second + 1, (size_t)(end - second - 1));
+        rule = version ? version : rule;
+    }
+    if (rule)
+        return rule;
+    return is_good_target(message) ? RULE_NONE : RULE_TARGET;
 }
 
 /* Everything but the fields. */
@@ -442,50 +498,52 @@ static void begin(struct message *message)
     memset(message, 0, offsetof(struct message, fields));
 }
 
-int message_parse_request(struct message *message, const char *head, size_t size,
-                          const struct message_limits *limits)
+enum rule message_parse_request(struct message *message, const char *head, size_t size,
+                                const struct message_limits *limits)
 {
     const char *end = head + size;
     const char *stop = line_end(head, end);
     begin(message);
     if ((size_t)(stop - head) > limits->line_bytes)
-        return 414;
-    int status = parse_request_line(message, head, stop);
-    if (!status)
-        status = parse_fields(message, stop + 2, end, limits);
-    if (!status)
-        status = read_connection(message);
-    if (!status)
-        status = read_framing(message, MESSAGE_NO_BODY);
-    if (!status)
-        status = check_host(message);
-    if (status)
-        return status;
+        return RULE_LINE_LONG;
+    enum rule rule = parse_request_line(message, head, stop);
+    if (!rule)
+        rule = parse_fields(message, stop + 2, end, limits);
+    if (!rule)
+        rule = read_connection(message);
+    if (!rule)
+        rule = read_framing(message, false);
+    if (!rule)
+        rule = check_host(message);
+    if (rule)
+        return rule;
     forgo_http2(message);
     /* A tunnel has no body, and a body before a tunnel has no meaning (RFC 9110, 9.3.6). */
-    return message->is_connect && message->framing != MESSAGE_NO_BODY ? 400 : 0;
+    if (message->is_connect && message->framing != MESSAGE_NO_BODY)
+        return RULE_CONNECT_BODY;
+    return message->is_connect && !limits->connect ? RULE_CONNECT : RULE_NONE;
 }
 
 /* ---- responses ---- */
 
 /* VERSION SP 3DIGIT [SP reason]; many leave out the last space. */
-static int parse_status_line(struct message *message, const char *line, const char *end)
+static enum rule parse_status_line(struct message *message, const char *line, const char *end)
 {
     if (end - line < 12 || line[8] != ' ')
-        return 400;
-    int status = parse_version(message, line, 8);
-    if (status)
-        return status;
+        return RULE_STATUS_LINE;
+    enum rule rule = parse_version(message, line, 8);
+    if (rule)
+        return rule;
     for (int i = 9; i < 12; i++) {
         if (!is_digit((unsigned char)line[i]))
-            return 400;
+            return RULE_STATUS_LINE;
         message->status = (uint16_t)(message->status * 10 + (line[i] - '0'));
     }
     if (message->status < 100 || (end - line > 12 && line[12] != ' '))
-        return 400;
+        return RULE_STATUS_LINE;
     message->reason = end - line > 13 ? (struct message_text){line + 13, (size_t)(end - line - 13)}
                                       : (struct message_text){end, 0};
-    return 0;
+    return RULE_NONE;
 }
 
 /* RFC 9112, 6.3, 1 and 2. */
@@ -495,29 +553,45 @@ static bool never_has_body(const struct message *message, const struct message_a
            (asked->connect && message->status < 300);
 }
 
-int message_parse_response(struct message *message, const char *head, size_t size,
-                           const struct message_limits *limits, const struct message_asked *asked)
+enum rule message_parse_response(struct message *message, const char *head, size_t size,
+                                 const struct message_limits *limits, const struct message_asked *asked)
 {
     const char *end = head + size;
     const char *stop = line_end(head, end);
     begin(message);
-    int status = parse_status_line(message, head, stop);
-    if (!status)
-        status = parse_fields(message, stop + 2, end, limits);
-    if (!status)
-        status = read_connection(message);
-    if (!status)
-        status = read_framing(message, MESSAGE_UNTIL_CLOSE);
-    if (status)
-        return status;
+    enum rule rule = parse_status_line(message, head, stop);
+    if (!rule)
+        rule = parse_fields(message, stop + 2, end, limits);
+    if (!rule)
+        rule = read_connection(message);
+    if (!rule)
+        rule = read_framing(message, true);
+    if (rule)
+        return rule;
     if (message->status == 101 && (!asked->upgrade || !message->upgrade))
-        return 400;
-    /* Whoever asked by HTTP/1.0 can't read chunks. */
-    if (message->framing == MESSAGE_CHUNKED && asked->minor == 0)
-        return 400;
-    if (never_has_body(message, asked))
+        return RULE_UNASKED;
+    /* Whether that server's connection goes on is anybody's guess (RFC 9112, 6.1). */
+    if (message->framing == MESSAGE_CHUNKED && message->minor == 0)
+        message->keep_alive = false;
+    message->bodyless = never_has_body(message, asked);
+    if (message->bodyless)
         message->framing = MESSAGE_NO_BODY;
     if (message->framing == MESSAGE_UNTIL_CLOSE)
         message->keep_alive = false;
-    return 0;
+    /* Whoever asked by HTTP/1.0 can't read chunks: what is in them goes on, until close. */
+    message->unwrap = message->framing == MESSAGE_CHUNKED && asked->minor == 0;
+    return RULE_NONE;
+}
+
+/* ---- lines that have just come ---- */
+
+enum rule message_check_line(const char *line, size_t size, bool first, bool response)
+{
+    struct message message;
+    struct message_field field;
+    if (!first)
+        return parse_field(&field, line, line + size);
+    begin(&message);
+    return response ? parse_status_line(&message, line, line + size)
+                    : parse_request_line(&message, line, line + size);
 }

@@ -3,12 +3,18 @@
 
 /* What the head of an HTTP/1 message says, read strictly (RFC 9110, RFC 9112).
  *
- * A message that two readers could take for two different ones is how requests are smuggled past a proxy, so
- * whatever the RFCs leave to robustness is refused here: several or odd Content-Length, any Transfer-Encoding
- * but exactly `chunked`, both at once, white space before a colon, folded lines, bare CR or LF, control
- * characters, a doubtful Host. Lines and bytes were checked while the head came in (proxy/plane/http.h).
+ * A message that two readers could take for two different ones is how requests are smuggled past a proxy,
+ * so what the RFCs leave to robustness is refused here where it could be taken in two ways: several or odd
+ * Content-Length, any Transfer-Encoding but exactly `chunked`, both at once, white space before a colon,
+ * folded lines, a bare CR, control characters, a doubtful Host (proxy/plane/rule.h has all of them). Lines
+ * and bytes were checked while the head came in (proxy/plane/http.h).
+ *
+ * No work on a head grows faster than its bytes: whatever walks the fields is called a bounded number of
+ * times.
  *
  * Pure: a message points into the bytes it was read from and owns nothing. Any thread. */
+
+#include "proxy/plane/rule.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +55,9 @@ enum message_name {
 /* No head may have more fields, whatever is configured. */
 enum { MESSAGE_FIELDS_MAX = 256 };
 
+/* Longest host and port of an absolute target: a name has 253 bytes at most. */
+enum { MESSAGE_AUTHORITY_MAX = 264 };
+
 struct message_text {
     const char *at; /* not terminated */
     size_t size;
@@ -57,8 +66,9 @@ struct message_text {
 struct message_field {
     struct message_text name, value; /* the value without white space around it */
     uint8_t id;                      /* enum message_name */
-    bool
-        disguised; /* named so only by those who take '_' for '-', as CGI's variables do (RFC 3875, 4.1.18) */
+    bool disguised; /* named so only by those who take '_' for '-', as CGI's variables (RFC 3875, 4.1.18) */
+    bool nominated; /* a Connection field names it: it goes no further (RFC 9110, 7.6.1) */
+    bool repeated;  /* it says again what another has said, and goes no further */
 };
 
 enum message_framing {
@@ -70,16 +80,18 @@ enum message_framing {
 
 struct message {
     struct message_text method, target; /* requests */
+    struct message_text authority;      /* of an absolute target: it decides over Host; else empty */
     struct message_text reason;         /* responses; may be empty */
     uint16_t status;                    /* responses */
     uint8_t minor;                      /* HTTP/1.minor, 0 or 1 */
     uint8_t framing;                    /* enum message_framing */
-    uint64_t length;
-    bool keep_alive; /* the sender would go on after this message */
-    bool upgrade;    /* an upgrade to something other than HTTP/2 is asked for, or given */
-    bool idempotent; /* requests: may be sent twice (RFC 9110, 9.2.2) */
+    uint64_t length;                    /* what Content-Length says, whatever the framing; 0: nothing */
+    bool keep_alive;                    /* the sender would go on after this message */
+    bool upgrade;                       /* an upgrade to something other than HTTP/2 is asked for, or given */
+    bool idempotent;                    /* requests: may be sent twice (RFC 9110, 9.2.2) */
     bool is_head, is_connect;
-    bool nominates; /* Connection names fields that go no further */
+    bool bodyless; /* responses: it has no body, whatever its fields say */
+    bool unwrap;   /* responses: what is in its chunks goes on without them, until close */
     size_t field_count;
     struct message_field fields[MESSAGE_FIELDS_MAX];
 };
@@ -88,6 +100,8 @@ struct message_limits {
     uint32_t head_bytes;
     uint32_t line_bytes; /* of the request line */
     uint32_t fields;     /* at most MESSAGE_FIELDS_MAX */
+    bool connect;        /* CONNECT is served */
+    bool bare_lf;        /* lines may end in LF alone, if all of a request do */
 };
 
 /* What a response has to be read with: the request that it answers. */
@@ -96,20 +110,27 @@ struct message_asked {
     uint8_t minor;
 };
 
-/* Reads the whole head of a request, its last empty line included. 0, or the status to answer with: 400, 414,
- * 431, 501 or 505. */
-int message_parse_request(struct message *message, const char *head, size_t size,
-                          const struct message_limits *limits);
+/* Reads the whole head of a request, its last empty line included. RULE_NONE, or the rule that it breaks. */
+enum rule message_parse_request(struct message *message, const char *head, size_t size,
+                                const struct message_limits *limits);
 
-/* The same for a response; anything but 0 means that it can't be passed on. */
-int message_parse_response(struct message *message, const char *head, size_t size,
-                           const struct message_limits *limits, const struct message_asked *asked);
+/* The same for a response. */
+enum rule message_parse_response(struct message *message, const char *head, size_t size,
+                                 const struct message_limits *limits, const struct message_asked *asked);
+
+/* What a line without its end says by itself, so that a head is refused when the flaw is there and not when
+ * it ends. `first`: it is the request line or the status line. */
+enum rule message_check_line(const char *line, size_t size, bool first, bool response);
+
+/* Makes an ordinary request of one that asks for an upgrade to anything that may not be. */
+void message_forgo_upgrades(struct message *message,
+                            bool (*may)(struct message_text token, const void *context), const void *context);
+
+/* A method with a meaning to us; others are passed on as they are. */
+bool message_knows_method(struct message_text method);
 
 /* The first field of that name, or NULL. */
 const struct message_field *message_find(const struct message *message, enum message_name id);
-
-/* Whether a Connection field names this one (RFC 9110, 7.6.1). */
-bool message_nominated(const struct message *message, const struct message_field *field);
 
 /* Whether it has to do with an authentication that holds for the whole connection, and not for one request:
  * NTLM, Negotiate and Kerberos (RFC 4559, 6). Whoever else used that connection would do so in its name. */

@@ -33,9 +33,11 @@ enum turn refusal_begin(struct session *s, enum reason reason, int status)
     return turn_step(s, (struct pair_input){.event = PAIR_EVENT_REFUSE, .reason = reason});
 }
 
-enum turn refusal_of_request(struct session *s, int status)
+enum turn refusal_of_request(struct session *s, enum rule rule)
 {
-    return refusal_begin(s, status == 503 ? REASON_NO_MEMORY : REASON_BAD_REQUEST, status);
+    s->exchange->why = (uint8_t)rule;
+    return refusal_begin(s, rule == RULE_NO_MEMORY ? REASON_NO_MEMORY : REASON_BAD_REQUEST,
+                         rule_status(rule));
 }
 
 static enum turn write_answer(struct session *s)

@@ -6,13 +6,14 @@
  *
  * Works on the session's exchange; the worker's thread only. */
 
+#include "proxy/plane/rule.h"
 #include "proxy/plane/turn.h"
 
 /* The request can't be passed on, or its answer can't. `status` 0: the one that fits the reason. */
 enum turn refusal_begin(struct session *session, enum reason reason, int status);
 
-/* The request itself is at fault, or there is no memory for it (503). */
-enum turn refusal_of_request(struct session *session, int status);
+/* The request itself is at fault, or there is no memory for it. */
+enum turn refusal_of_request(struct session *session, enum rule rule);
 
 /* Answers the client, as the state machine said (PAIR_DO_ANSWER). The session may end. */
 void refusal_answer(struct session *session);

@@ -78,15 +78,26 @@ static void note_request(struct session *s, const struct message *request, const
                                       .upgrade = request->upgrade,
                                       .minor = request->minor};
     x->format = (uint8_t)answer_format(request);
-    x->bound = (x->bound && exchange_has_backend(s)) || message_binds(request);
+    x->pinned_to_client = (x->pinned_to_client && exchange_has_backend(s)) || message_binds(request);
     x->leg = EXCHANGE_LEG_NONE;
     x->again = false;
     x->repeatable = request->idempotent && request->framing == MESSAGE_NO_BODY && !request->upgrade;
     x->keep_client = request->keep_alive;
     x->line = log_text(request, head_request_id(request, origin));
     x->status = 0;
+    x->looked_for_client = false;
+    x->framed = false;
     x->interims = 0;
     x->interim_bytes = 0;
+}
+
+static bool may_upgrade(struct message_text token, const void *context)
+{
+    const struct conf_http *http = context;
+    for (size_t i = 0; i < http->upgrade_count; i++)
+        if (message_text_is(token, http->upgrades[i]))
+            return true;
+    return false;
 }
 
 static enum turn begin_request(struct session *s)
@@ -99,13 +110,14 @@ static enum turn begin_request(struct session *s)
     struct origin_text text;
     int status = http_parse_request(http, &request, &limits);
     if (status)
-        return refusal_of_request(s, -status);
+        return refusal_of_request(s, http_broken(status));
+    message_forgo_upgrades(&request, may_upgrade, &s->frontend->conf->http);
     origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
     note_request(s, &request, &origin);
     if (s->place == PLACE_SURPLUS)
         return refusal_begin(s, plane_is_full(s->worker->plane) ? REASON_NO_DESCRIPTORS : REASON_LIMIT, 0);
     if (!rewrite_request(s, &request, &origin))
-        return refusal_of_request(s, 503);
+        return refusal_of_request(s, RULE_NO_MEMORY);
     http_release_head(http);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
     x->head_sent = false;
@@ -129,12 +141,13 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
         s->exchange->began_ms = loop_now_ms(&s->worker->loop);
         s->exchange->whole_ms = 0;
         s->exchange->asked = (struct message_asked){0};
+        s->exchange->why = RULE_NONE;
     }
     if (s->pair.stage == PAIR_STAGE_BETWEEN && turn_stage(s, PAIR_STAGE_HEAD) == TURN_ENDED)
         return TURN_ENDED;
     int status = http_collect(http, &limits, bytes, size, used);
     if (status < 0)
-        return refusal_of_request(s, -status);
+        return refusal_of_request(s, http_broken(status));
     return status == HTTP_DONE ? TURN_AGAIN : TURN_BLOCKED;
 }
 
@@ -164,20 +177,21 @@ static enum turn read_request_head(struct session *s, uint64_t *budget)
             return TURN_AGAIN;
         if (turn == TURN_AGAIN && s->pair.stage == PAIR_STAGE_HEAD &&
             !keep_ahead(x, scratch + used, size - used))
-            return refusal_of_request(s, 503);
+            return refusal_of_request(s, RULE_NO_MEMORY);
     }
     return turn == TURN_AGAIN && s->pair.stage == PAIR_STAGE_HEAD ? begin_request(s) : turn;
 }
 
 /* A chunk's framing is broken. A backend that has part of the request is reset, one that has nothing of it
  * parts. */
-static enum turn bad_body(struct session *s)
+static enum turn bad_body(struct session *s, enum rule rule)
 {
+    s->exchange->why = (uint8_t)rule;
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
         return turn_abort(s, REASON_BAD_REQUEST);
     if (!s->exchange->head_sent && attachment_part(s) == TURN_ENDED)
         return TURN_ENDED;
-    return refusal_of_request(s, 400);
+    return refusal_of_request(s, rule);
 }
 
 /* Writes bytes of the body that were read ahead, behind the head if that has not gone yet. */
@@ -186,15 +200,17 @@ static enum turn write_ahead(struct session *s, uint64_t *budget)
     struct exchange *x = s->exchange;
     struct iovec parts[2];
     int count = 0;
-    size_t used = 0;
+    size_t used = 0, kept;
     uint64_t moved = 0;
     if (!x->head_sent)
         parts[count++] = (struct iovec){.iov_base = x->head, .iov_len = x->head_size};
     if (x->ahead && x->http[HALF_REQUEST].state == HTTP_IN_BODY) {
         char *bytes = x->ahead + x->ahead_offset;
-        if (http_follow(&x->http[HALF_REQUEST], bytes, x->ahead_size - x->ahead_offset, &used) < 0)
-            return bad_body(s);
-        parts[count++] = (struct iovec){.iov_base = bytes, .iov_len = used};
+        int status =
+            http_follow(&x->http[HALF_REQUEST], bytes, x->ahead_size - x->ahead_offset, &used, &kept);
+        if (status < 0)
+            return bad_body(s, http_broken(status));
+        parts[count++] = (struct iovec){.iov_base = bytes, .iov_len = kept};
     }
     enum relay_event event =
         relay_write(&s->relays[HALF_REQUEST], session_leg(s, LEG_BACKEND), parts, count, &moved);
@@ -213,7 +229,7 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
     struct exchange *x = s->exchange;
     struct relay_leg *sink = session_leg(s, LEG_BACKEND);
     char *scratch = s->worker->tools.scratch;
-    size_t size, used;
+    size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
         return TURN_BLOCKED;
@@ -221,11 +237,12 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
     if (event != RELAY_MORE)
         return turn_relay(s, HALF_REQUEST, event);
     turn_charge(budget, size);
-    if (http_follow(&x->http[HALF_REQUEST], scratch, size, &used) < 0)
-        return bad_body(s);
+    int status = http_follow(&x->http[HALF_REQUEST], scratch, size, &used, &kept);
+    if (status < 0)
+        return bad_body(s, http_broken(status));
     if (!keep_ahead(x, scratch + used, size - used))
         return turn_abort(s, REASON_NO_MEMORY);
-    struct iovec part = {.iov_base = scratch, .iov_len = used};
+    struct iovec part = {.iov_base = scratch, .iov_len = kept};
     event = relay_write(&s->relays[HALF_REQUEST], sink, &part, 1, &moved);
     turn_progress(s, HALF_REQUEST, moved);
     return turn_written(s, HALF_REQUEST, event);
@@ -240,9 +257,13 @@ static enum turn request_went(struct session *s)
         return turn_after(session_step_gone(s, LEG_CLIENT));
     if (s->pair.stage == PAIR_STAGE_BODY)
         return turn_stage(s, PAIR_STAGE_RESPONSE);
-    if (exchange_awaits(s) && !session_look_for_client(s))
+    /* Once, when its FIN comes: from then on the session looks by itself, if there is anything to see. */
+    if (s->exchange->looked_for_client || !exchange_awaits(s))
+        return TURN_BLOCKED;
+    s->exchange->looked_for_client = true;
+    if (!session_look_for_client(s))
         return TURN_ENDED;
-    return TURN_BLOCKED;
+    return exchange_follows(s) ? TURN_BLOCKED : TURN_AGAIN;
 }
 
 static enum turn send_request(struct session *s, uint64_t *budget)

@@ -8,8 +8,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static enum turn bad_response(struct session *s)
+static enum turn bad_response(struct session *s, enum rule rule)
 {
+    s->exchange->why = (uint8_t)rule;
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
         return turn_abort(s, REASON_BAD_RESPONSE);
     return refusal_begin(s, REASON_BAD_RESPONSE, 0);
@@ -37,34 +38,29 @@ static enum turn begin_tunnel(struct session *s)
 /* The client's connection goes on if everybody knows where the response ends, and nothing is against it. */
 static bool goes_on(const struct session *s, const struct message *response)
 {
-    return s->exchange->keep_client && response->framing != MESSAGE_UNTIL_CLOSE &&
+    return s->exchange->keep_client && response->framing != MESSAGE_UNTIL_CLOSE && !response->unwrap &&
            exchange_request_is_whole(s) && !s->pair.draining && s->pair.phase == PAIR_OPEN;
 }
 
-/* Writes the head, and with it those bytes behind it that belong to the response: *used of them. */
-static enum turn write_response(struct session *s, const struct message *response, bool tunnel, char *bytes,
-                                size_t size, size_t *used)
+/* Writes the head, and with it the bytes behind it. */
+static enum turn write_response(struct session *s, const struct message *response, char *bytes, size_t size)
 {
     struct exchange *x = s->exchange;
-    struct http *http = &x->http[HALF_RESPONSE];
     enum head_connection connection = x->keep_client ? HEAD_KEEP : HEAD_CLOSE;
     uint64_t moved = 0;
-    size_t space = http->head_size + HEAD_ADDED_MAX;
+    size_t space = x->http[HALF_RESPONSE].head_size + HEAD_ADDED_MAX;
     char *head = malloc(space);
     if (!head)
         return turn_abort(s, REASON_NO_MEMORY);
     size_t head_size =
         head_write_response(head, space, response, x->asked.minor, s->frontend->conf->http.via, connection);
     assert(head_size > 0);
-    *used = tunnel ? size : 0;
-    int status = tunnel ? HTTP_DONE : http_follow(http, bytes, size, used);
-    struct iovec parts[] = {{.iov_base = head, .iov_len = head_size}, {.iov_base = bytes, .iov_len = *used}};
+    struct iovec parts[] = {{.iov_base = head, .iov_len = head_size}, {.iov_base = bytes, .iov_len = size}};
     enum relay_event event =
         relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, 2, &moved);
     free(head);
     turn_progress(s, HALF_RESPONSE, moved);
-    enum turn turn = turn_written(s, HALF_RESPONSE, event);
-    return status < 0 && turn == TURN_AGAIN && exchange_follows(s) ? bad_response(s) : turn;
+    return turn_written(s, HALF_RESPONSE, event);
 }
 
 /* Whether a request may get one more: who only ever says that the answer is still to come would keep a
@@ -80,44 +76,49 @@ static bool may_be_interim(const struct session *s, size_t size)
 static enum turn pass_interim(struct session *s, const struct message *response)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
-    size_t used;
     if (!may_be_interim(s, http->head_size))
-        return bad_response(s);
+        return bad_response(s, RULE_INTERIMS);
     s->exchange->interims++;
     s->exchange->interim_bytes += http->head_size;
     s->exchange->repeatable = false; /* the backend is at work on it */
-    enum turn turn =
-        s->exchange->asked.minor > 0 ? write_response(s, response, false, NULL, 0, &used) : TURN_AGAIN;
+    enum turn turn = s->exchange->asked.minor > 0 ? write_response(s, response, NULL, 0) : TURN_AGAIN;
     if (turn != TURN_ENDED)
         http_begin(http, HTTP_RESPONSE);
     return turn;
 }
 
+/* The final answer's head, and bytes behind it: *used of them belong to the response, or to the tunnel.
+ * Nothing goes to the client before the framing of all that was read is known to be good. */
 static enum turn begin_response(struct session *s, char *bytes, size_t size, size_t *used)
 {
     struct exchange *x = s->exchange;
     struct http *http = &x->http[HALF_RESPONSE];
     struct message_limits limits = exchange_limits(s);
     struct message response;
+    size_t kept = size;
     *used = 0;
-    if (http_parse_response(http, &response, &limits, &x->asked))
-        return bad_response(s);
+    int status = http_parse_response(http, &response, &limits, &x->asked);
+    if (status < 0)
+        return bad_response(s, http_broken(status));
     bool tunnel = response.status == 101 || (x->asked.connect && response.status / 100 == 2);
     if (response.status < 200 && !tunnel)
         return pass_interim(s, &response);
+    if (tunnel)
+        *used = size;
+    else if ((status = http_follow(http, bytes, size, used, &kept)) < 0)
+        return bad_response(s, http_broken(status));
     x->status = response.status;
-    x->keep_backend = response.keep_alive && exchange_request_is_whole(s);
-    x->bound = x->bound || message_binds(&response);
+    x->keep_backend = response.keep_alive && exchange_request_is_whole(s) && *used == size;
+    x->pinned_to_client = x->pinned_to_client || message_binds(&response) || response.bodyless;
+    x->framed = response.framing != MESSAGE_UNTIL_CLOSE && !response.unwrap;
     x->keep_client = goes_on(s, &response);
     if (turn_stage(s, PAIR_STAGE_ANSWERED) == TURN_ENDED)
         return TURN_ENDED;
-    enum turn turn = write_response(s, &response, tunnel, bytes, size, used);
+    enum turn turn = write_response(s, &response, bytes, kept);
     if (turn == TURN_ENDED || !exchange_follows(s))
         return turn;
     http_release_head(http);
     exchange_forget_head(x);
-    if (*used < size)
-        x->keep_backend = false; /* more than was asked for */
     return tunnel ? begin_tunnel(s) : turn;
 }
 
@@ -137,7 +138,8 @@ static enum turn read_response_head(struct session *s, uint64_t *budget)
         size -= used;
         if (status == HTTP_MORE)
             return TURN_AGAIN;
-        enum turn turn = status < 0 ? bad_response(s) : begin_response(s, bytes, size, &used);
+        enum turn turn =
+            status < 0 ? bad_response(s, http_broken(status)) : begin_response(s, bytes, size, &used);
         /* Behind an interim response there may be the next head; behind a bad one nothing is looked at. */
         if (turn == TURN_ENDED || !exchange_follows(s) || s->pair.stage == PAIR_STAGE_REFUSED ||
             http->state != HTTP_IN_HEAD)
@@ -150,7 +152,7 @@ static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
 {
     struct relay_leg *sink = session_leg(s, LEG_CLIENT);
     char *scratch = s->worker->tools.scratch;
-    size_t size, used;
+    size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
         return sink->broken ? turn_after(session_step_gone(s, LEG_CLIENT)) : TURN_BLOCKED;
@@ -158,11 +160,12 @@ static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
     if (event != RELAY_MORE)
         return turn_relay(s, HALF_RESPONSE, event);
     turn_charge(budget, size);
-    if (http_follow(&s->exchange->http[HALF_RESPONSE], scratch, size, &used) < 0)
-        return bad_response(s);
+    int status = http_follow(&s->exchange->http[HALF_RESPONSE], scratch, size, &used, &kept);
+    if (status < 0)
+        return bad_response(s, http_broken(status));
     if (used < size)
         s->exchange->keep_backend = false;
-    struct iovec part = {.iov_base = scratch, .iov_len = used};
+    struct iovec part = {.iov_base = scratch, .iov_len = kept};
     event = relay_write(&s->relays[HALF_RESPONSE], sink, &part, 1, &moved);
     turn_progress(s, HALF_RESPONSE, moved);
     return turn_written(s, HALF_RESPONSE, event);

@@ -429,14 +429,16 @@ static bool connected(struct session *s)
 
 /* ---- a client that has gone ---- */
 
-/* With `verify` a client on this host that has closed is not waited for. It may close any time after its FIN,
- * so it is looked for again and again, at growing intervals. False once the session has ended. */
+/* With `verify`, and behind a request always, a client on this host that has closed is not waited for. It
+ * may close any time after its FIN, so it is looked for again and again, at growing intervals. False once
+ * the session has ended. */
 bool session_look_for_client(struct session *s)
 {
     const struct half_track *request = &s->pair.half[HALF_REQUEST];
     bool awaits = exchange_awaits(s);
     bool ended = awaits || (request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT]);
-    if (s->frontend->conf->deadlines.verify == VERIFY_OFF || !ended || !s->worker->netlink)
+    bool may = awaits || s->frontend->conf->deadlines.verify != VERIFY_OFF;
+    if (!may || !ended || !s->worker->netlink)
         return true;
     enum peer_hold hold = peer_hold(s->worker->netlink, session_leg(s, LEG_CLIENT)->fd);
     if (hold == PEER_CLOSED)

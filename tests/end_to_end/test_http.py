@@ -15,6 +15,8 @@ GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_ON = b"GET /a?b HTTP/1.1\r\nHost: a\r\n" + CHAIN + b"\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKS = b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n"
+# As they go on: nothing stands behind a size.
+CHUNKS_ON = CHUNKS.replace(b";x=y", b"")
 
 
 class Script:
@@ -49,6 +51,15 @@ def expect(data):
     return (data,)
 
 
+def answering(answer):
+    """A server's handler: answers what comes, and waits for however the proxy ends the connection."""
+    def handler(connection):
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(4096):
+                connection.sendall(answer)
+    return handler
+
+
 def requests_of(proxy):
     return [fields for fields in map(parse_log_line, proxy.lines) if fields.get("msg") == "request"]
 
@@ -59,10 +70,18 @@ class Http(unittest.TestCase):
         self.addCleanup(proxy.stop)
         return proxy
 
-    def relay(self, sent, steps, received, *options, client_fin=False, closes=False):
+    def proxy_with(self, backend, http):
+        """One that has what no flag can say."""
+        proxy = Proxy.from_file(
+            f"frontends:\n- {{name: f, listen: '127.0.0.1:0', backend: b, mode: http, http: {{{http}}}}}\n"
+            f"backends:\n- {{name: b, servers: '{backend}'}}\n")
+        self.addCleanup(proxy.stop)
+        return proxy
+
+    def relay(self, sent, steps, received, *options, http=None, client_fin=False, closes=False):
         """Sends, and receives exactly that; the backend has to see exactly its steps."""
         with Script(steps) as script:
-            proxy = self.proxy(script.server.address, *options)
+            proxy = self.proxy_with(script.server.address, http) if http else self.proxy(script.server.address, *options)
             with proxy.connect() as client:
                 client.sendall(sent)
                 if client_fin:
@@ -101,15 +120,17 @@ class Boundaries(Http):
     def test_a_chunked_body_with_trailers(self):
         head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
         self.relay(head + b"\r\n" + CHUNKS + GET,
-                   [expect(head + CHAIN + b"\r\n" + CHUNKS), OK, expect(GET_ON), OK, None], OK + OK)
+                   [expect(head + CHAIN + b"\r\n" + CHUNKS_ON), OK, expect(GET_ON), OK, None], OK + OK)
 
     def test_a_chunked_response_with_trailers(self):
         response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
-        self.relay(GET + GET, [expect(GET_ON), response, expect(GET_ON), OK, None], response + OK)
+        self.relay(GET + GET, [expect(GET_ON), response, expect(GET_ON), OK, None],
+                   response.replace(CHUNKS, CHUNKS_ON) + OK)
 
     def test_a_response_byte_by_byte(self):
         response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
-        self.relay(GET, [expect(GET_ON), *(bytes([byte]) for byte in response), None], response)
+        self.relay(GET, [expect(GET_ON), *(bytes([byte]) for byte in response), None],
+                   response.replace(CHUNKS, CHUNKS_ON))
 
     def test_head_has_no_body(self):
         head = GET.replace(b"GET", b"HEAD")
@@ -162,23 +183,87 @@ class Boundaries(Http):
         self.relay(request, [expect(on), told, None], told, closes=True)
 
     def test_an_upgrade_becomes_opaque(self):
-        request = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
-        on = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n" + CHAIN + b"Connection: upgrade\r\n\r\n"
-        switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        request = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+        on = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + CHAIN + b"Connection: upgrade\r\n\r\n"
+        switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
         self.relay(request + b"\0no message\n",
                    [expect(on), switching + b"\r\n\r\n\xff", expect(b"\0no message\n"), b"last", None],
                    switching + b"\r\n\r\n\xfflast", client_fin=True)
 
     def test_an_upgrade_that_is_refused(self):
-        request = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
-        on = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n" + CHAIN + b"Connection: upgrade\r\n\r\n"
+        request = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+        on = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + CHAIN + b"Connection: upgrade\r\n\r\n"
         self.relay(request + GET, [expect(on), OK, expect(GET_ON), OK, None], OK + OK)
 
     def test_connect_becomes_opaque(self):
         request = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n"
         established = b"HTTP/1.1 200 Connection established\r\n\r\n"
         self.relay(request + b"\r\n", [expect(request + CHAIN + b"\r\n"), established, b"\x16\x03", None],
-                   established + b"\x16\x03", client_fin=True)
+                   established + b"\x16\x03", http="connect: on", client_fin=True)
+
+    def test_connect_is_refused_unless_it_is_on(self):
+        with Server(lambda connection: self.fail("it reached the backend")) as server:
+            proxy = self.proxy(server.address)
+            with proxy.connect() as client:
+                client.sendall(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
+                answer = receive_all(client)
+            proxy.wait_for_sessions(1)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 405 "), answer)
+        self.assertIn(b"\r\nAllow:\r\n", answer)
+        self.assertEqual(requests_of(proxy)[0]["why"], "CONNECT is off")
+
+    def test_an_upgrade_to_what_is_not_listed_is_an_ordinary_request(self):
+        request = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        on = b"GET /ws HTTP/1.1\r\nHost: a\r\n" + CHAIN + b"\r\n"
+        self.relay(request + GET, [expect(on), OK, expect(GET_ON), OK, None], OK + OK)
+        on = on.replace(b"Host: a\r\n", b"Host: a\r\nUpgrade: x\r\n").replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\n\r\n")
+        self.relay(request + GET, [expect(on), OK, expect(GET_ON), OK, None], OK + OK, http="upgrade: [websocket, x]")
+
+    def test_chunks_are_taken_off_for_http_1_0(self):
+        response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
+        on = b"GET / HTTP/1.0\r\n" + CHAIN + b"Connection: close\r\n\r\n"
+        self.relay(b"GET / HTTP/1.0\r\n\r\n", [expect(on), response, None],
+                   b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello world", closes=True)
+
+    def test_lines_that_end_in_lf_go_on_with_cr_lf(self):
+        self.relay(GET.replace(b"\r\n", b"\n"), [expect(GET_ON), OK.replace(b"\r\n", b"\n"), None], OK)
+
+    def test_a_chunk_that_is_none_does_not_reach_the_client(self):
+        bad = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno size\r\n"
+        with Server(answering(bad)) as server:
+            proxy = self.proxy(server.address)
+            with proxy.connect() as client:
+                client.sendall(GET)
+                answer = receive_all(client)
+            proxy.wait_for_sessions(1)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 502 "), answer)
+        self.assertNotIn(b"hello", answer)
+        self.assertEqual(requests_of(proxy)[0]["why"], "a chunk's size is no number")
+
+    def test_a_flaw_is_answered_before_the_head_ends(self):
+        with Server(receive_all) as server:
+            proxy = self.proxy(server.address)
+            with proxy.connect() as client:
+                client.sendall(b"GET  / HTTP/1.1\r\n")
+                self.assertTrue(receive_exactly(client, 13).startswith(b"HTTP/1.1 400 "))
+            proxy.wait_for_sessions(1)
+        self.assertEqual(requests_of(proxy)[0]["why"], "the version is not HTTP/digit.digit")
+
+    def test_a_client_that_goes_away_while_its_answer_runs_is_noticed(self):
+        """Without `verify`: an event stream that is silent."""
+        stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+        chunks = stream.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n") + b"\r\n"
+        for answer in (stream, chunks, b""):
+            with self.subTest(answer=answer), Server(answering(answer)) as server:
+                proxy = self.proxy(server.address, "--response", "1h")
+                with proxy.connect() as client:
+                    client.sendall(GET)
+                    wait_for(lambda: server.accepted_count, "the request's connection")
+                    received = b""
+                    while not received.endswith(answer[-8:]):
+                        received += client.recv(4096)
+                fields = proxy.wait_for_sessions(1)[0]
+                self.assertEqual(fields["reason"], "client_closed")
 
     def test_a_large_body_both_ways(self):
         body = bytes(range(256)) * 40000

@@ -305,7 +305,7 @@ class Private(Reuse):
     def test_an_upgrade_and_a_cut_answer(self):
         def answer(request, connection):
             if request.path == "/up":
-                connection.sendall(b"HTTP/1.1 101 Up\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+                connection.sendall(b"HTTP/1.1 101 Up\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
                 connection.sendall(receive_all(connection))
                 return False
             connection.sendall(OK if request.path == "/other" else OK.replace(b"2", b"9"))
@@ -313,7 +313,7 @@ class Private(Reuse):
 
         origin, proxy = self.both("always", answer)
         with proxy.connect() as client:
-            client.sendall(request("GET", "/up", b"", "Upgrade: x", "Connection: upgrade"))
+            client.sendall(request("GET", "/up", b"", "Upgrade: websocket", "Connection: upgrade"))
             self.assertIn(b"101", read_head(client))
             with proxy.connect() as other:
                 self.assertEqual(ask(other, "GET", "/other")[0], 200)

@@ -286,7 +286,7 @@ static void take_request_head(struct connection *c)
 /* An answer without our server's field is the proxy's own. */
 static void take_own_answer(struct connection *c, struct ask *ask, unsigned status)
 {
-    static const unsigned own[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
+    static const unsigned own[] = {400, 405, 408, 414, 431, 501, 502, 503, 504, 505};
     struct web *web = web_of(c);
     bool known = false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)

@@ -209,7 +209,7 @@ static void the_statuses_are_those_that_the_proxy_answers_with(void **state)
     (void)state;
     char list[64];
     conf_answer_statuses(list, sizeof list);
-    assert_string_equal(list, "400, 408, 414, 431, 501, 502, 503, 504, 505");
+    assert_string_equal(list, "400, 405, 408, 414, 431, 501, 502, 503, 504, 505");
     assert_int_equal(conf_answer_status("503"), 503);
     assert_int_equal(conf_answer_status("0503"), 0);
     assert_int_equal(conf_answer_status("503 "), 0);

@@ -10,7 +10,7 @@
 enum { NOW = 784111777 };
 #define DATE "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
-static const int statuses[] = {400, 408, 414, 431, 501, 502, 503, 504, 505};
+static const int statuses[] = {400, 405, 408, 414, 431, 501, 502, 503, 504, 505};
 static const struct message_limits limits = {.head_bytes = 65536, .line_bytes = 8192, .fields = 100};
 static const struct message_asked asked = {.minor = 1};
 

@@ -157,6 +157,58 @@ static void the_request_id_that_goes_on_is_known(void **state)
     assert_true(message_text_is(head_request_id(&request, &on), "made"));
 }
 
+static void expect_head(const char *text, const char *expected)
+{
+    char written[4096];
+    struct message request;
+    assert_int_equal(message_parse_request(&request, text, strlen(text), &limits), 0);
+    size_t size = head_write_request(written, sizeof written - 1, &request, &nothing, HEAD_KEEP);
+    written[size] = '\0';
+    assert_string_equal(written, expected);
+}
+
+static void the_host_of_an_absolute_target_goes_on(void **state)
+{
+    (void)state;
+    expect_head("GET http://b:1/x HTTP/1.1\r\nA: 1\r\nHost: a\r\nB: 2\r\n\r\n",
+                "GET http://b:1/x HTTP/1.1\r\nA: 1\r\nHost: b:1\r\nB: 2\r\n\r\n");
+    expect_head("GET http://b/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                "GET http://b/x HTTP/1.0\r\nHost: b\r\nConnection: keep-alive\r\n\r\n");
+}
+
+static void a_length_goes_on_as_the_number_that_was_read(void **state)
+{
+    (void)state;
+    expect_head("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 010\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    expect_head("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 000\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    expect_response("HTTP/1.1 200 OK\r\nContent-Length: 07\r\nX: 1\r\nContent-Length: 07\r\n\r\n", 1,
+                    HEAD_KEEP, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nX: 1\r\n\r\n");
+}
+
+static void what_a_trusted_client_vouches_for_is_not_nominated_away(void **state)
+{
+    (void)state;
+    static const char fields[] = "Connection: x-forwarded-proto\r\nX-Forwarded-Proto: https\r\n";
+    expect_request(fields, &friend, "X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1\r\n");
+    expect_request(fields, &stranger, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n");
+    expect_request(fields, &nothing, "");
+}
+
+static void a_version_and_a_method_that_are_newer_go_on(void **state)
+{
+    (void)state;
+    expect_head("QUERY / HTTP/1.2\r\nHost: a\r\n\r\n", "QUERY / HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+static void a_coding_is_not_told_to_http_1_0(void **state)
+{
+    (void)state;
+    expect_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0, HEAD_CLOSE,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +223,11 @@ int main(void)
         cmocka_unit_test(too_little_space_is_said),
         cmocka_unit_test(a_response_says_what_becomes_of_the_clients_connection),
         cmocka_unit_test(the_request_id_that_goes_on_is_known),
+        cmocka_unit_test(the_host_of_an_absolute_target_goes_on),
+        cmocka_unit_test(a_length_goes_on_as_the_number_that_was_read),
+        cmocka_unit_test(what_a_trusted_client_vouches_for_is_not_nominated_away),
+        cmocka_unit_test(a_version_and_a_method_that_are_newer_go_on),
+        cmocka_unit_test(a_coding_is_not_told_to_http_1_0),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct message_limits limits = {.head_bytes = 4096, .line_bytes = 1024, .fields = 20};
+static const struct message_limits limits = {
+    .head_bytes = 4096, .line_bytes = 1024, .fields = 20, .connect = true, .bare_lf = true};
 
 /* What a stream of requests came to. */
 struct outcome {
@@ -40,17 +41,19 @@ static int take_head(struct reader *reader, const char *bytes, size_t size, size
     return status;
 }
 
-static void feed(struct reader *reader, const char *bytes, size_t size)
+static void feed(struct reader *reader, const char *text, size_t size)
 {
+    static char space[65536];
+    char *bytes = memcpy(space, text, size);
     while (reader->outcome.status == 0) {
-        size_t used = 0;
-        int status = reader->in_body ? http_follow(&reader->http, bytes, size, &used)
+        size_t used = 0, kept;
+        int status = reader->in_body ? http_follow(&reader->http, bytes, size, &used, &kept)
                                      : take_head(reader, bytes, size, &used);
         assert_true(used <= size);
         bytes += used;
         size -= used;
         if (status < 0)
-            reader->outcome.status = -status;
+            reader->outcome.status = rule_status(http_broken(status));
         else if (reader->in_body && (status == HTTP_DONE || reader->http.state == HTTP_COMPLETE))
             boundary(reader);
         else if (size == 0)
@@ -261,7 +264,21 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
         {&get, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", 0, false,
          400},
         {&upgrade, "HTTP/1.1 101 Switching Protocols\r\n\r\n", 0, false, 400},
-        {&old, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0, false, 400},
+        {&old, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", MESSAGE_CHUNKED, true, 0},
+        {&get, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", MESSAGE_CHUNKED, false, 0},
+        {&get, "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+         MESSAGE_CHUNKED, false, 0},
+        {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\nContent-Length: 5\r\nZ: 1\r\n\r\n",
+         MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 05\r\n\r\n", 0, false, 400},
+        {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", 0, false, 400},
+        {&get, "HTTP/1.1 200 OK\r\nContent-Length: 010\r\n\r\n", MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.2 200 OK\r\nContent-Length: 5\r\n\r\n", MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.1 200 OK\nContent-Length: 5\nX: y\n\n", MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5\r\n\r\n", MESSAGE_LENGTH, true, 0},
+        {&get, "HTTP/1.1 200 OK\r\nX: y\rContent-Length: 5\r\n\r\n", 0, false, 400},
+        {&get, "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 0, false, 400},
         {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 0, false, 400},
         {&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 0, false, 400},
         {&get, "HTTP/1.1 200 OK\r\nX : a\r\n\r\n", 0, false, 400},
@@ -277,10 +294,10 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
         size_t used;
         http_begin(&http, HTTP_RESPONSE);
         int collected = http_collect(&http, &limits, rows[i].text, strlen(rows[i].text), &used);
-        assert_true(collected == HTTP_DONE || collected == -400);
-        int status = 400;
+        int status = collected;
         if (collected == HTTP_DONE)
-            status = -http_parse_response(&http, &message, &limits, rows[i].asked);
+            status = http_parse_response(&http, &message, &limits, rows[i].asked);
+        status = rule_status(http_broken(status));
         if (status != rows[i].status)
             fail_msg("%s: %d", rows[i].text, status);
         if (status == 0 && (message.framing != rows[i].framing || message.keep_alive != rows[i].keep_alive))
@@ -329,7 +346,7 @@ static void an_empty_line_before_a_response_is_refused(void **state)
     struct http http = {0};
     size_t used;
     http_begin(&http, HTTP_RESPONSE);
-    assert_int_equal(http_collect(&http, &limits, "\r\n", 2, &used), -400);
+    assert_int_equal(http_collect(&http, &limits, "\r\n", 2, &used), -RULE_NOT_HTTP);
     http_release_head(&http);
 }
 
@@ -344,10 +361,120 @@ static void bytes_relayed_unseen_are_counted(void **state)
     assert_int_equal(http_unseen(&http), UINT64_C(1000000000000));
     http_skip(&http, UINT64_C(999999999999));
     assert_int_equal(http.state, HTTP_IN_BODY);
-    size_t used;
-    assert_int_equal(http_follow(&http, "ab", 2, &used), HTTP_DONE);
+    size_t used, kept;
+    char ab[] = "ab";
+    assert_int_equal(http_follow(&http, ab, 2, &used, &kept), HTTP_DONE);
     assert_int_equal(used, 1);
+    assert_int_equal(kept, 1);
     assert_int_equal(http_unseen(&http), 0);
+}
+
+/* What goes on of the body of a response, however it is cut into reads. */
+static void expect_body(const struct message_asked *asked, const char *head_text, const char *body,
+                        const char *expected)
+{
+    for (size_t step = 1; step <= strlen(body); step++) {
+        struct http http = {0};
+        struct message message;
+        char bytes[512], out[512] = "";
+        size_t used, kept, size = strlen(body), out_size = 0;
+        int status = HTTP_MORE;
+        http_begin(&http, HTTP_RESPONSE);
+        assert_int_equal(http_collect(&http, &limits, head_text, strlen(head_text), &used), HTTP_DONE);
+        assert_int_equal(http_parse_response(&http, &message, &limits, asked), 0);
+        http_release_head(&http);
+        for (size_t at = 0; at < size && status == HTTP_MORE; at += step) {
+            size_t n = size - at < step ? size - at : step;
+            memcpy(bytes, body + at, n);
+            status = http_follow(&http, bytes, n, &used, &kept);
+            if (status >= 0)
+                memcpy(out + out_size, bytes, kept);
+            out_size += status >= 0 ? kept : 0;
+        }
+        if (expected) {
+            assert_int_equal(status, HTTP_DONE);
+            assert_string_equal(out, expected);
+        } else {
+            assert_true(status < 0);
+        }
+    }
+}
+
+#define CHUNKED_OK "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+static void what_stands_behind_a_size_does_not_go_on(void **state)
+{
+    (void)state;
+    static const char plain[] = "5\r\nhello\r\n0\r\nX: y\r\n\r\n";
+    expect_body(&get, CHUNKED_OK, plain, plain);
+    expect_body(&get, CHUNKED_OK, "5  \r\nhello\r\n0 \t\r\nX: y\r\n\r\n", plain);
+    expect_body(&get, CHUNKED_OK, "5 ; a = \"\\\";\"\r\nhello\r\n0;b\r\nX: y\r\n\r\n", plain);
+    expect_body(&get, CHUNKED_OK, "5 x\r\nhello\r\n0\r\n\r\n", NULL);
+    expect_body(&get, CHUNKED_OK, "5;\"\r\nhello\r\n0\r\n\r\n", NULL);
+    expect_body(&get, CHUNKED_OK, "5\nhello\n0\n\n", NULL);
+}
+
+static void who_asked_by_http_1_0_gets_what_is_in_the_chunks(void **state)
+{
+    (void)state;
+    expect_body(&old, CHUNKED_OK, "5\r\nhello\r\nA;x\r\n, world!!\n\r\n0\r\nX: y\r\n\r\n",
+                "hello, world!!\n");
+    expect_body(&old, CHUNKED_OK, "0\r\n\r\n", "");
+    expect_body(&old, CHUNKED_OK, "5\r\nhelloo\r\n0\r\n\r\n", NULL);
+}
+
+static void a_flaw_is_found_when_its_line_ends(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum rule rule;
+    } rows[] = {
+        {"GET  / HTTP/1.1\r\n", RULE_VERSION_FORM},
+        {"GET /\r\n", RULE_REQUEST_LINE},
+        {"GET / HTTP/2.0\r\n", RULE_VERSION},
+        {"get / HTTP/1.1\r\n", RULE_METHOD_CASE},
+        {"GET x HTTP/1.1\r\n", RULE_TARGET},
+        {"GET / HTTP/1.1\r\nX : y\r\n", RULE_FIELD_NAME},
+        {"GET / HTTP/1.1\r\n x: y\r\n", RULE_FOLDED},
+        {"GET / HTTP/1.1\r\nX\r\n", RULE_NO_COLON},
+        {"GET / HTTP/1.1\r\nContent_Length: 1\r\n", RULE_DISGUISED},
+        {"GET / HTTP/1.1\r\nX: y\n", RULE_LINE_ENDS},
+        {"\x16", RULE_FIRST_BYTE},
+        {"GET / HTTP/1.1\r\nX: a\rb", RULE_BARE_CR},
+        {"GET / HTTP/1.1\r\nX: \x01", RULE_CONTROL},
+        {"\r\n\r\n\r\n", RULE_EMPTY_LINES},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct http http = {0};
+        size_t used;
+        http_begin(&http, HTTP_REQUEST);
+        assert_int_equal(http_collect(&http, &limits, rows[i].text, strlen(rows[i].text), &used),
+                         -(int)rows[i].rule);
+        assert_int_equal(used, strlen(rows[i].text));
+        assert_true(rule_status(rows[i].rule) >= 400 && *rule_words(rows[i].rule));
+        http_release_head(&http);
+    }
+}
+
+static void bare_lf_and_connect_may_be_refused(void **state)
+{
+    (void)state;
+    struct message_limits strict = limits;
+    struct http http = {0};
+    struct message message;
+    size_t used;
+    static const char connect[] = "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n";
+    strict.bare_lf = strict.connect = false;
+    http_begin(&http, HTTP_REQUEST);
+    assert_int_equal(http_collect(&http, &strict, "GET / HTTP/1.1\n", 15, &used), -RULE_BARE_LF);
+    http_begin(&http, HTTP_RESPONSE);
+    assert_int_equal(http_collect(&http, &strict, "HTTP/1.1 200\n", 13, &used), -RULE_BARE_LF);
+    http_begin(&http, HTTP_REQUEST);
+    assert_int_equal(http_collect(&http, &strict, connect, strlen(connect), &used), HTTP_DONE);
+    assert_int_equal(http_parse_request(&http, &message, &strict), -RULE_CONNECT);
+    assert_int_equal(rule_status(RULE_CONNECT), 405);
+    http_release_head(&http);
 }
 
 int main(void)
@@ -364,6 +491,10 @@ int main(void)
         cmocka_unit_test(an_authentication_of_a_connection_is_told_from_one_of_a_request),
         cmocka_unit_test(an_empty_line_before_a_response_is_refused),
         cmocka_unit_test(bytes_relayed_unseen_are_counted),
+        cmocka_unit_test(what_stands_behind_a_size_does_not_go_on),
+        cmocka_unit_test(who_asked_by_http_1_0_gets_what_is_in_the_chunks),
+        cmocka_unit_test(a_flaw_is_found_when_its_line_ends),
+        cmocka_unit_test(bare_lf_and_connect_may_be_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -303,7 +303,8 @@ static const struct bad values[] = {
      "f:1:76: deadlines.half_close.client: found the key again; allowed: once (first on line 1)\n"},
 };
 
-#define STATUSES "; allowed: a mapping of a status to a file: 400, 408, 414, 431, 501, 502, 503, 504, 505\n"
+#define STATUSES                                                                                             \
+    "; allowed: a mapping of a status to a file: 400, 405, 408, 414, 431, 501, 502, 503, 504, 505\n"
 #define ANSWERS(value)                                                                                       \
     "frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b, http: {answers: " value "}}\n" BACKEND
 
