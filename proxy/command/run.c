@@ -2,6 +2,7 @@
 #include "conf/warn.h"
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
+#include "proxy/command/listening.h"
 #include "proxy/command/process.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
@@ -132,6 +133,52 @@ static void say_started(struct program *program)
     log_line(program->ring, line_end(&line));
 }
 
+/* Servers of this host that would refuse everybody. One that starts later is served, so it is no error. */
+static void say_unserved(struct program *program, const struct conf *conf)
+{
+    for (size_t b = 0; b < conf->backend_count; b++) {
+        const struct conf_backend *backend = &conf->backends[b];
+        for (size_t s = 0; s < backend->server_count; s++) {
+            const struct conf_server *server = &backend->servers[s];
+            struct listening listening;
+            struct line line;
+            if (server->address.length == 0 || listening_find(&server->address.address, false, &listening) ||
+                !listening.is_ours || listening.found || !log_wants(program->ring, CONF_LOG_WARNING))
+                continue;
+            line_begin(&line, log_format(program->ring), CONF_LOG_WARNING, "nobody_listens");
+            line_text(&line, "backend", backend->name);
+            line_text(&line, "server", server->text);
+            log_line(program->ring, line_end(&line));
+        }
+    }
+    log_flush(program->ring);
+}
+
+static const struct conf_address *address_of(const struct conf *conf, const char *text)
+{
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        for (size_t l = 0; l < conf->frontends[f].listen_count; l++)
+            if (strcmp(conf->frontends[f].listen[l].text, text) == 0)
+                return &conf->frontends[f].listen[l].address;
+    return NULL;
+}
+
+static void say_not_started(const struct conf *conf, const char *where, int error)
+{
+    const struct conf_address *address = address_of(conf, where);
+    struct listening listening = {0};
+    fprintf(stderr, "lastack run: %s: %s", where, uv_strerror(error));
+    if (error == UV_EADDRINUSE && address && listening_find(&address->address, true, &listening) == 0 &&
+        listening.found) {
+        if (listening.has_name)
+            fprintf(stderr, "; %s (pid %d) listens there", listening.process.program,
+                    (int)listening.process.pid);
+        else
+            fprintf(stderr, "; another user's program listens there (as root we could say which)");
+    }
+    fprintf(stderr, "\n");
+}
+
 static int serve(struct program *program, const struct conf *conf)
 {
     const char *where = "signals";
@@ -139,10 +186,11 @@ static int serve(struct program *program, const struct conf *conf)
     if (!error)
         error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
     if (error) {
-        fprintf(stderr, "lastack run: %s: %s\n", where, uv_strerror(error));
+        say_not_started(conf, where, error);
     } else {
         say_started(program);
         say_listening(program, conf);
+        say_unserved(program, conf);
         watch_leaks(program, conf);
         process_release_signals();
         uv_run(&program->loop, UV_RUN_DEFAULT);

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BOUND_S, LASTACK, Proxy, Server, inodes_of, main, receive_all, sockets, wait_for
+from harness import BOUND_S, LASTACK, Proxy, Server, inodes_of, main, receive_all, sockets, unused_port, wait_for
 
 COMMANDS = ["run", "check", "demo", "leak", "scan", "reap", "doctor"]
 ROUTE = ["--listen", "127.0.0.1:0", "--backend", "127.0.0.1:9000"]
@@ -97,8 +97,23 @@ class Run(Case):
     def test_a_port_in_use_is_named(self):
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = f"127.0.0.1:{other.getsockname()[1]}"
-            self.refused(1, f"lastack run: {address}: address already in use",
-                         "run", "--listen", address, "--backend", "127.0.0.1:9000")
+            name = pathlib.Path("/proc/self/comm").read_text(encoding="ascii").strip()
+            says = f"lastack run: {address}: address already in use; {name} (pid {os.getpid()}) listens there\n"
+            self.refused(1, says, "run", "--listen", address, "--backend", "127.0.0.1:9000")
+
+    def test_a_port_that_is_used_on_any_address_is_named(self):
+        with socket.create_server(("", 0)) as other:
+            address = f"127.0.0.1:{other.getsockname()[1]}"
+            self.refused(1, f"(pid {os.getpid()}) listens there", "run", "--listen", address,
+                         "--backend", "127.0.0.1:9000")
+
+    def test_a_backend_that_nobody_serves_is_said(self):
+        with socket.create_server(("127.0.0.1", 0)) as served, socket.create_server(("::1", 0), family=socket.AF_INET6) as v6:
+            good = [f"127.0.0.1:{served.getsockname()[1]}", f"[::1]:{v6.getsockname()[1]}", "192.0.2.1:80"]
+            bad = f"127.0.0.1:{unused_port()}"
+            with Proxy(",".join([*good, bad])) as proxy:
+                proxy.wait_for_line(f"level=warning msg=nobody_listens backend=main server={bad}")
+                self.assertEqual([line for line in proxy.lines if "nobody_listens" in line and bad not in line], [])
 
     def test_a_port_in_use_leaves_none_of_the_others_open(self):
         with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as free:
