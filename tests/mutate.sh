@@ -17,7 +17,7 @@ build=$work/build
 policy='deadline_test messages_test pair_test wheel_test simulate simulate_http explore'
 plane='http_test head_test exchange_test attachment_test session_test simulate_http simulate'
 pool='pool_test attachment_test faults_test'
-health='health_test backend_test'
+server='lowest_test rendezvous_test health_test balance_test resolve_test backend_test'
 checks='faults_test test_health.py'
 
 # FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy or proxy/plane; FILE#N: for the Nth time it
@@ -191,18 +191,18 @@ turn.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 harmless: an edge that was not read up to its end is remembered anyway
 turn.c: session_leg(s, leg)->readable = true; ==> ;
 harmless: of one who says so much something is left unread, and then close(2) sends RST, too
-parting.c: end(parting, n > 0); ==> end(parting, false);
-parting.c: end(parting, n > 0); ==> end(parting, true);
-parting.c: socket_fin(parting->fd); ==> ;
-parting.c: loop_clear_alarm(&worker->loop, &parting->alarm); ==> ;
-parting.c: poller_remove(&worker->loop.poller, fd); ==> ;
-parting.c: if (n < 0 && errno == EINTR) ==> if (false)
+retire.c: end(leg, n > 0); ==> end(leg, false);
+retire.c: end(leg, n > 0); ==> end(leg, true);
+retire.c: socket_fin(leg->fd); ==> ;
+retire.c: loop_clear_alarm(&worker->loop, &leg->alarm); ==> ;
+retire.c: poller_remove(&worker->loop.poller, fd); ==> ;
+retire.c: if (n < 0 && errno == EINTR) ==> if (false)
 http.c: http->framing == MESSAGE_LENGTH ? http->body_left : UINT64_MAX; ==> UINT64_MAX;
 http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHUNK_TRAILER_VALUE;
 http.c: if (++http->digits > CHUNK_DIGITS_MAX) ==> if (false)
 session.c: s->pair.leg_end[leg] == LEG_END_NONE ==> false
 pool.c: return pool->legs->prev; ==> return pool->legs;
-pool.c: struct parting *leg = pool->legs; ==> struct parting *leg = oldest(pool);
+pool.c: struct retiring *leg = pool->legs; ==> struct retiring *leg = oldest(pool);
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max / workers;
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max;
 pool.c: if (pool->count > share(pool)) ==> if (pool->count >= share(pool))
@@ -212,12 +212,12 @@ pool.c: loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool)); ==>
 pool.c: expires_ms(pool) <= loop_now_ms(&pool->worker->loop)) ==> true)
 pool.c: MSG_DONTWAIT) < 0 && ==> MSG_DONTWAIT) <= 0 &&
 pool.c: (errno == EAGAIN || errno == EINTR); ==> true;
-harmless: what is not silent parts, and of a parting nobody reads
+harmless: what is not silent retires, and of a retiring leg nobody reads
 pool.c: MSG_PEEK | MSG_DONTWAIT ==> MSG_DONTWAIT
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (leg->fd >= 0)
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (!is_silent(leg->fd))
 pool.c: if (!is_silent(fd) || ==> if (
-parting.c: parting->fd = -1; ==> ;
+retire.c: leg->fd = -1; ==> ;
 pool.c: !pool->closed && worker->entered ==> worker->entered
 pool.c: !pool->closed && worker->entered == WORKER_RUNNING; ==> !pool->closed;
 pool.c: pool->closed = true; ==> ;
@@ -247,7 +247,7 @@ attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return attac
 attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
 attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && !x->bound &&
 attachment.c: !s->pair.draining; ==> true;
-attachment.c: session_rest(s); ==> ;
+attachment.c: session_detach(s); ==> ;
 attachment.c: x->again = again; ==> ;
 request.c: x->again = false; ==> ;
 request.c: x->bound = (x->bound && exchange_has_backend(s)) || ==> x->bound =
@@ -268,7 +268,7 @@ health.c: step_ms(conf, count), true, count), ==> step_ms(conf, count), false, c
 health.c: now_ms + step, false, failures(record) + 1), ==> now_ms + step, true, failures(record) + 1),
 health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (until_ms(record) > now_ms)
 health.c: if (until_ms(record) > now_ms && !(record & TRIED)) ==> if (false)
-health.c: return atomic_exchange_explicit(&health->record, 0, memory_order_relaxed) != 0; ==> return true;
+health.c: return had_failed; ==> return true;
 health.c: if (conf->set_aside_ms == DEADLINE_OFF) ==> if (false)
 health.c: case -EADDRNOTAVAIL: ==> 
 health.c#1: health->against = 0; ==> ;
@@ -276,28 +276,57 @@ health.c#2: health->against = 0; ==> ;
 health.c: (good ? conf->rise : conf->fall) ==> (good ? conf->fall : conf->rise)
 health.c: return health->address.length == address->length && ==> return
 health.c: if (--health->holders == 0) { ==> if (--health->holders < 2) {
-backend.c: if (target != failed && may_serve(target, now_ms)) ==> if (may_serve(target, now_ms))
-backend.c: if (target != failed && may_serve(target, now_ms)) ==> if (target != failed)
-backend.c: if (may_serve(target, now_ms)) ==> if (true)
-backend.c: if (may_serve(target, now_ms) && (!best ==> if ((!best
-harmless: equals take turns as well when the last of them is first
-backend.c: target->sessions < best->sessions ==> target->sessions <= best->sessions
-backend.c: target_at(backend, backend->next++ % count); ==> target_at(backend, (backend->next + i) % count);
-backend.c: < health_due_ms(first->health, now_ms)) ==> <= health_due_ms(first->health, now_ms))
-backend.c: ->tried < first->tried) ==> ->tried > first->tried)
-backend.c: previous ? tried_longest_ago(backend, count) : due_first( ==> due_first(
-backend.c: health_try(target->health, backend->conf, now_ms); ==> ;
-backend.c: target->tried = ++backend->tries; ==> ;
-backend.c: target->sessions++; ==> ;
-backend.c#1: target->sessions--; ==> ;
-backend.c#2: target->sessions--; ==> ;
-backend.c: target->resting--; ==> ;
-backend.c: || target->sessions > 0 || ==> ||
-backend.c: || target->resting > 0) ==> )
-backend.c: if (error == 0 && health_succeeded(target->health)) ==> if (false)
-backend.c: if (error == 0 || !health_is_servers(error)) ==> if (error == 0)
-check.c: if (check->step != STEP_REST && health_is_servers(error)) ==> if (check->step != STEP_REST)
-check.c: backend_tell(check->target, 0); ==> ;
+health.c: if (had_failed) ==> if (false)
+health.c#3: count_change(health); ==> ;
+health.c#4: count_change(health); ==> ;
+health.c#1: count_change(health); ==> ;
+balance.c: if (changes == balance->changes && now_ms < balance->again_ms) ==> if (changes == balance->changes)
+balance.c: if (changes == balance->changes && now_ms < balance->again_ms) ==> if (now_ms < balance->again_ms)
+balance.c: if (!usable && due_ms < balance->again_ms) ==> if (!usable)
+balance.c: usable ? target_use(balance->targets[i]) : LOWEST_NONE); ==> target_use(balance->targets[i]));
+balance.c: balance->next = target->index + 1; ==> balance->next++;
+balance.c: first_from(balance, balance->next++, least); ==> first_from(balance, balance->next, least);
+balance.c: failed->removed ? 0 : failed->index + 1, ==> failed->index,
+balance.c: return target == failed ? NULL : target; ==> return target;
+balance.c: if (target == failed || !is_usable(balance, i)) ==> if (target == failed)
+balance.c: if (failed && comes_before(failed, failed_score, target, its) && ==> if (failed &&
+balance.c: return next ? next : first; ==> return first;
+balance.c: if (first && due_ms >= first_ms) ==> if (first && due_ms > first_ms)
+balance.c: ->tried < first->tried) ==> ->tried > first->tried)
+balance.c: previous ? tried_longest_ago(balance) : due_first( ==> due_first(
+balance.c: health_try(target->health, balance->conf, now_ms); ==> ;
+balance.c: target->tried = ++balance->tries; ==> ;
+balance.c: target_take(target); ==> ;
+balance.c: balance->changes = UINT64_MAX; ==> ;
+rendezvous.c: uint64_t mixed = client ^ server; ==> uint64_t mixed = server;
+rendezvous.c: &in->sin_port, sizeof in->sin_port); ==> &in->sin_port, 0);
+lowest.c: nodes[2 * at] < nodes[2 * at + 1] ? ==> nodes[2 * at] <= nodes[2 * at + 1] + 1 ?
+lowest.c: lowest->nodes[2 * at] <= max ? ==> lowest->nodes[2 * at] < max ?
+lowest.c: if (at % 2 == 0 && lowest->nodes[at + 1] <= max) ==> if (lowest->nodes[at + 1] <= max)
+lowest.c: if (found == lowest->count && ==> if (false &&
+resolve.c: if (was_found(found, &before->addresses[i])) ==> if (true)
+resolve.c: list->count < RESOLVE_ADDRESSES_MAX && !holds(list, address)) ==> list->count < RESOLVE_ADDRESSES_MAX)
+resolve.c: if (is_as_before(list, name->list)) ==> if (false)
+resolve.c: if (name->version == 0) ==> if (false)
+resolve.c: again *= 2; ==> ;
+resolve.c: return min_of(min_of(again, RESOLVE_AGAIN_MAX_MS), name->backend->resolve_interval_ms); ==> return name->backend->resolve_interval_ms;
+resolve.c: if (name->asking) { ==> if (false) {
+resolve.c: if (name->resolver->closing) { ==> if (false) {
+target.c#1: target->sessions--; ==> ;
+target.c#2: target->sessions--; ==> ;
+target.c: target->detached--; ==> ;
+target.c: || target->sessions > 0 || ==> ||
+target.c: || target->detached > 0) ==> )
+target.c#1: note_use(target); ==> ;
+target.c#2: note_use(target); ==> ;
+target.c#3: note_use(target); ==> ;
+target.c: lowest_key(target->use, target->index) != LOWEST_NONE) ==> true)
+target.c: if (error == 0 && health_succeeded(target->health)) ==> if (false)
+target.c: if (error == 0 || !health_is_servers(error)) ==> if (error == 0)
+backend.c: waits = backend->balance.count == 0; ==> waits = true;
+backend.c: backend->servers[i].name && backend->servers[i].seen == 0) ==> backend->servers[i].name)
+check.c: if (check->step != STEP_TAIL && health_is_servers(error)) ==> if (check->step != STEP_TAIL)
+check.c: target_tell(check->target, 0); ==> ;
 check.c: if (status < 400) ==> if (status < 300)
 check.c: if (status < 200) { ==> if (false) {
 check.c: if (check->step == STEP_CONNECTING || check->step == STEP_ANSWER) ==> if (check->step == STEP_CONNECTING)
@@ -375,7 +404,7 @@ tests_for()
     case $(folder_of "$1")/$1 in
     reaper/policy/*) echo "$policy" ;;
     */pool.c) echo "$pool" ;;
-    */health.c | */backend.c) echo "$health" ;;
+    */lowest.c | */rendezvous.c | */health.c | */target.c | */balance.c | */resolve.c | */backend.c) echo "$server" ;;
     */check.c) echo "$checks" ;;
     *) echo "$plane" ;;
     esac

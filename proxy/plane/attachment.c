@@ -1,9 +1,9 @@
 #include "proxy/plane/attachment.h"
 
 #include "proxy/plane/backend.h"
-#include "proxy/plane/parting.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/refusal.h"
+#include "proxy/plane/retire.h"
 #include "proxy/plane/session.h"
 
 static enum conf_reuse reuse_of(const struct session *s)
@@ -26,7 +26,7 @@ static bool may_take_used(const struct session *s)
 
 static enum turn left(struct session *s, enum leg_end end)
 {
-    session_rest(s);
+    session_detach(s);
     return turn_step(s, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = end});
 }
 
@@ -59,7 +59,7 @@ enum turn attachment_choose(struct session *s)
 
 enum turn attachment_begin(struct session *s)
 {
-    size_t targets = backend_targets(&s->worker->backends[s->frontend->conf->backend]);
+    size_t targets = backend_target_count(&s->worker->backends[s->frontend->conf->backend]);
     s->exchange->fresh = true;
     s->exchange->leg = EXCHANGE_LEG_NEW;
     s->exchange->head_sent = false;
@@ -101,7 +101,7 @@ enum turn attachment_share(struct session *s)
 
 void attachment_leave(struct session *s)
 {
-    parting_begin(s->worker, session_leg(s, LEG_BACKEND)->fd, grace_ms(s));
+    retire_begin(s->worker, session_leg(s, LEG_BACKEND)->fd, grace_ms(s));
     give_away(s);
 }
 

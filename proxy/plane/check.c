@@ -1,9 +1,9 @@
 #include "proxy/plane/check.h"
 
 #include "conf/value.h"
-#include "proxy/plane/backend.h"
 #include "proxy/plane/http.h"
-#include "proxy/plane/parting.h"
+#include "proxy/plane/retire.h"
+#include "proxy/plane/target.h"
 #include "proxy/plane/worker.h"
 #include "reaper/container.h"
 
@@ -24,7 +24,7 @@ enum step {
     STEP_NONE, /* waits for its time; no descriptor */
     STEP_CONNECTING,
     STEP_ANSWER, /* is awaited */
-    STEP_REST,   /* of an answer that was judged */
+    STEP_TAIL,   /* of an answer that was judged */
 };
 
 struct check {
@@ -71,8 +71,8 @@ static void say(const struct check *check, bool up, struct finding why)
 
 static void found_good(struct check *check)
 {
-    /* It need not wait for a session to find out what is known already. */
-    backend_tell(check->target, 0);
+    /* A server that was set aside need not wait for a session that finds it well. */
+    target_tell(check->target, 0);
     if (health_checked(check->target->health, true, check->conf))
         say(check, true, (struct finding){0});
 }
@@ -85,15 +85,16 @@ static void found_bad(struct check *check, struct finding why)
 
 /* ---- the connection ---- */
 
-/* `broken`: there is nobody to part with, or an attempt is given up that may just have succeeded. */
-static void leave(struct check *check, bool broken)
+/* `broken`: nobody is there to retire the connection from, or an attempt is given up that may just have
+ * succeeded. */
+static void hang_up(struct check *check, bool broken)
 {
     const struct deadlines *deadlines = &plane_conf(check->worker->plane)->deadlines;
     if (broken) {
         poller_remove(&check->worker->loop.poller, check->fd);
         socket_abort(check->fd);
     } else {
-        parting_begin(check->worker, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
+        retire_begin(check->worker, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
     }
     http_release_head(&check->http);
     check->fd = -1;
@@ -103,14 +104,14 @@ static void leave(struct check *check, bool broken)
 static void fail(struct check *check, const char *error)
 {
     found_bad(check, (struct finding){.error = error});
-    leave(check, false);
+    hang_up(check, false);
 }
 
 static void break_off(struct check *check, int error)
 {
-    if (check->step != STEP_REST && health_is_servers(error))
+    if (check->step != STEP_TAIL && health_is_servers(error))
         found_bad(check, (struct finding){.error = uv_strerror(error)});
-    leave(check, true);
+    hang_up(check, true);
 }
 
 /* The head of the answer is complete. False once it is over. */
@@ -131,11 +132,11 @@ static bool take_answer(struct check *check)
         found_good(check);
     else
         found_bad(check, (struct finding){.status = status});
-    check->step = STEP_REST;
+    check->step = STEP_TAIL;
     http_release_head(&check->http);
     if (check->http.state == HTTP_COMPLETE)
-        leave(check, false);
-    return check->step == STEP_REST;
+        hang_up(check, false);
+    return check->step == STEP_TAIL;
 }
 
 /* False once it is over. */
@@ -143,22 +144,22 @@ static bool take(struct check *check, char *bytes, size_t size)
 {
     while (size > 0) {
         size_t used, kept;
-        bool rest = check->step == STEP_REST;
-        int status = rest ? http_follow(&check->http, bytes, size, &used, &kept)
+        bool tail = check->step == STEP_TAIL;
+        int status = tail ? http_follow(&check->http, bytes, size, &used, &kept)
                           : http_collect(&check->http, &limits, bytes, size, &used);
-        if (status == -RULE_NO_MEMORY && !rest) {
+        if (status == -RULE_NO_MEMORY && !tail) {
             break_off(check, -ENOMEM);
             return false;
         }
-        if (status < 0 && !rest) {
+        if (status < 0 && !tail) {
             fail(check, "a malformed answer");
             return false;
         }
-        if (rest && status != HTTP_MORE) {
-            leave(check, false);
+        if (tail && status != HTTP_MORE) {
+            hang_up(check, false);
             return false;
         }
-        if (!rest && status == HTTP_DONE && !take_answer(check))
+        if (!tail && status == HTTP_DONE && !take_answer(check))
             return false;
         bytes += used;
         size -= used;
@@ -188,7 +189,7 @@ static void read_answer(struct check *check)
         if (!take(check, scratch, (size_t)n))
             return;
     }
-    leave(check, false);
+    hang_up(check, false);
 }
 
 static void ask(struct check *check)
@@ -201,7 +202,7 @@ static void ask(struct check *check)
         snprintf(request, sizeof request,
                  "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: lastack\r\nAccept: */*\r\n"
                  "Connection: close\r\n\r\n",
-                 methods[what->kind], what->path, has_host ? check->target->server->conf->text : "localhost");
+                 methods[what->kind], what->path, has_host ? check->target->server->text : "localhost");
     assert(size > 0 && (size_t)size < sizeof request);
     check->step = STEP_ANSWER;
     http_begin(&check->http, HTTP_RESPONSE);
@@ -217,7 +218,7 @@ static void connected(struct check *check)
         return;
     }
     found_good(check);
-    leave(check, false);
+    hang_up(check, false);
 }
 
 static void on_ready(struct poller_source *source, uint32_t events)
@@ -255,7 +256,7 @@ static void next(struct check *check)
     if (check->step == STEP_CONNECTING || check->step == STEP_ANSWER)
         found_bad(check, (struct finding){.error = "no answer within check_interval"});
     if (check->step != STEP_NONE)
-        leave(check, check->step == STEP_CONNECTING);
+        hang_up(check, check->step == STEP_CONNECTING);
     loop_set_alarm(&check->worker->loop, &check->alarm,
                    loop_now_ms(&check->worker->loop) + check->conf->check_interval_ms);
     begin(check);
@@ -273,7 +274,7 @@ static void on_alarm(struct alarm *alarm)
 
 /* ---- life ---- */
 
-struct check *check_start(struct backend *backend, struct target *target)
+struct check *check_start(struct target *target)
 {
     struct check *check = calloc(1, sizeof *check);
     if (!check)
@@ -281,8 +282,8 @@ struct check *check_start(struct backend *backend, struct target *target)
     check->source.ready = on_ready;
     check->first.run = on_task;
     check->alarm.ring = on_alarm;
-    check->worker = backend->worker;
-    check->conf = backend->conf;
+    check->worker = target->worker;
+    check->conf = target->conf;
     check->target = target;
     check->fd = -1;
     loop_put_off(&check->worker->loop, &check->first);
@@ -294,7 +295,7 @@ void check_stop(struct check *check)
     if (!check)
         return;
     if (check->step != STEP_NONE)
-        leave(check, check->step == STEP_CONNECTING);
+        hang_up(check, check->step == STEP_CONNECTING);
     loop_forget(&check->worker->loop, &check->first);
     loop_clear_alarm(&check->worker->loop, &check->alarm);
     free(check);

@@ -6,18 +6,18 @@
  *   tcp        good: the connection is made
  *   http       good: a final answer 2xx or 3xx, read as strictly as any; the rest of it is thrown away
  *
- * What is not decided by the time of the next check is a bad one. What we lack ourselves (descriptors,
- * memory, ports) says nothing about a server. The connection ends as a backend leg does that its session has
- * left (proxy/plane/parting.h), so a server that leaks does not leak these. No session, no place.
+ * What is not decided by the time of the next check is a bad one. A lack of our own (descriptors, memory,
+ * ports) says nothing about a server. The connection is retired as a backend leg is (proxy/plane/retire.h),
+ * so that a server that leaks does not leak these. A check is no session and takes no place of one.
  *
- * A check belongs to its target and lives from check_start() to check_stop(), on the thread of the worker. */
+ * A check sees only its target. Whoever started it stops it, before the target is removed; it lives on the
+ * thread of the target's worker. */
 
-struct backend;
 struct target;
 struct check;
 
 /* The first one is made in the next turn. NULL: out of memory. */
-struct check *check_start(struct backend *backend, struct target *target);
+struct check *check_start(struct target *target);
 
 /* Ends it at once; NULL is fine. Not within a batch of the poller's events. */
 void check_stop(struct check *check);

@@ -52,6 +52,7 @@ static struct health *find_or_add(struct health_pool *pool, const struct conf_ad
     struct health *health = calloc(1, sizeof *health);
     if (!health)
         return NULL;
+    health->pool = pool;
     health->address = *address;
     health->next = pool->first;
     pool->first = health;
@@ -68,8 +69,9 @@ struct health *health_join(struct health_pool *pool, const struct conf_address *
     return health;
 }
 
-void health_leave(struct health_pool *pool, struct health *health)
+void health_leave(struct health *health)
 {
+    struct health_pool *pool = health->pool;
     pthread_mutex_lock(&pool->mutex);
     assert(health->holders > 0);
     if (--health->holders == 0) {
@@ -80,6 +82,18 @@ void health_leave(struct health_pool *pool, struct health *health)
         free(health);
     }
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* ---- changes ---- */
+
+static void count_change(struct health *health)
+{
+    atomic_fetch_add_explicit(&health->pool->changes, 1, memory_order_release);
+}
+
+uint64_t health_changes(const struct health_pool *pool)
+{
+    return atomic_load_explicit(&pool->changes, memory_order_acquire);
 }
 
 /* ---- connecting ---- */
@@ -108,9 +122,10 @@ void health_try(struct health *health, const struct conf_backend *conf, uint64_t
         return;
     uint64_t count = failures(record);
     /* Another worker that tries at the same moment does no harm. */
-    (void)atomic_compare_exchange_strong_explicit(&health->record, &record,
-                                                  record_of(now_ms + step_ms(conf, count), true, count),
-                                                  memory_order_relaxed, memory_order_relaxed);
+    if (atomic_compare_exchange_strong_explicit(&health->record, &record,
+                                                record_of(now_ms + step_ms(conf, count), true, count),
+                                                memory_order_relaxed, memory_order_relaxed))
+        count_change(health);
 }
 
 bool health_succeeded(struct health *health)
@@ -118,7 +133,10 @@ bool health_succeeded(struct health *health)
     /* Nearly always there is nothing to write, and the line stays in every processor's cache. */
     if (atomic_load_explicit(&health->record, memory_order_relaxed) == 0)
         return false;
-    return atomic_exchange_explicit(&health->record, 0, memory_order_relaxed) != 0;
+    bool had_failed = atomic_exchange_explicit(&health->record, 0, memory_order_relaxed) != 0;
+    if (had_failed)
+        count_change(health);
+    return had_failed;
 }
 
 uint64_t health_failed(struct health *health, const struct conf_backend *conf, uint64_t now_ms)
@@ -128,14 +146,15 @@ uint64_t health_failed(struct health *health, const struct conf_backend *conf, u
     uint64_t record = atomic_load_explicit(&health->record, memory_order_relaxed);
     uint64_t step;
     do {
-        /* Of the many attempts that were under way one counts, and so do none that are made for want of a
-         * better server. */
+        /* Many attempts may have been under way when the server failed: the first that says so counts. Those
+         * that are made while it is set aside, for want of a better server, do not count. */
         if (until_ms(record) > now_ms && !(record & TRIED))
             return 0;
         step = step_ms(conf, failures(record) + 1);
     } while (!atomic_compare_exchange_weak_explicit(&health->record, &record,
                                                     record_of(now_ms + step, false, failures(record) + 1),
                                                     memory_order_relaxed, memory_order_relaxed));
+    count_change(health);
     return step;
 }
 
@@ -159,7 +178,7 @@ bool health_is_servers(int error)
 bool health_checked(struct health *health, bool good, const struct conf_backend *conf)
 {
     bool down = atomic_load_explicit(&health->down, memory_order_relaxed);
-    if (good != down) { /* as it was thought to be */
+    if (good != down) { /* the check found what was known */
         health->against = 0;
         return false;
     }
@@ -167,5 +186,6 @@ bool health_checked(struct health *health, bool good, const struct conf_backend 
         return false;
     health->against = 0;
     atomic_store_explicit(&health->down, !down, memory_order_relaxed);
+    count_change(health);
     return true;
 }

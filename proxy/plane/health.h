@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 struct health {
-    struct health *next; /* this, `holders` and the address: the pool's */
+    struct health_pool *pool;
+    struct health *next; /* of the pool; under its mutex, as is `holders` */
     unsigned holders;
     struct conf_address address;
     _Atomic uint64_t record; /* failures to connect (health.c); 0: none since the last success */
@@ -34,6 +35,7 @@ struct health {
 struct health_pool {
     pthread_mutex_t mutex;
     struct health *first;
+    _Atomic uint64_t changes; /* of any record or `down`, each counted behind it */
 };
 
 void health_pool_init(struct health_pool *pool);
@@ -43,21 +45,25 @@ void health_pool_free(struct health_pool *pool);
 
 /* The one of this address, new or known to another worker; NULL: out of memory. */
 struct health *health_join(struct health_pool *pool, const struct conf_address *address);
-void health_leave(struct health_pool *pool, struct health *health);
+void health_leave(struct health *health);
+
+/* A count that differs once any health_due_ms() of the pool may, but for those whose time has come. */
+uint64_t health_changes(const struct health_pool *pool);
 
 /* When a session may be sent there: 0 is now, HEALTH_DOWN is when nothing better is left. */
 #define HEALTH_DOWN UINT64_MAX
 uint64_t health_due_ms(const struct health *health, uint64_t now_ms);
 
-/* A session is about to connect there. One that was due is kept from others until that is decided, or for as
- * long as it was set aside last, so that one client at a time finds out. */
+/* A session is about to connect there. A server that was set aside, and is due now, is kept from other
+ * sessions until that attempt is decided, or for as long as it was set aside last: one client at a time finds
+ * out. */
 void health_try(struct health *health, const struct conf_backend *conf, uint64_t now_ms);
 
 /* Connecting went well. True when that ends a time of failures. */
 bool health_succeeded(struct health *health);
 
-/* It did not. Returns for how long it is set aside now; 0: nothing new, for it was set aside before, or that
- * is off. */
+/* Connecting failed. Returns for how long the server is set aside now; 0: nothing has changed, for it was set
+ * aside before, or `set_aside` is off. */
 uint64_t health_failed(struct health *health, const struct conf_backend *conf, uint64_t now_ms);
 
 /* Whether a failure to connect (negative errno) is the server's: it is not when descriptors, memory or ports

@@ -2,6 +2,7 @@
 
 #include "proxy/plane/health.h"
 #include "proxy/plane/place.h"
+#include "proxy/plane/resolve.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
 
@@ -29,7 +30,8 @@ struct plane {
     uv_async_t *stopped;
     struct frontend *frontends;
     struct health_pool *health; /* as many as there are backends */
-    struct bound *bound;        /* in the order of the configuration */
+    struct resolver *resolver;
+    struct bound *bound; /* in the order of the configuration */
     size_t address_count;
     int *listen_fds; /* [worker][address]; -1: not open, or a worker's own */
     struct worker *workers;
@@ -188,7 +190,7 @@ static int allocate(struct plane *plane)
         return -ENOMEM;
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->frontends[f].conf = &conf->frontends[f];
-    return 0;
+    return resolve_new(conf, &plane->resolver);
 }
 
 static int start_workers(struct plane *plane)
@@ -297,6 +299,7 @@ bool plane_free(struct plane *plane)
             close(plane->listen_fds[i]);
     for (size_t b = 0; plane->health && b < plane->conf->backend_count; b++)
         health_pool_free(&plane->health[b]);
+    resolve_free(plane->resolver);
     free(plane->listen_fds);
     free(plane->health);
     free(plane->bound);
@@ -335,6 +338,11 @@ struct frontend *plane_frontend(struct plane *plane, size_t index)
 struct health_pool *plane_health(struct plane *plane, size_t backend)
 {
     return &plane->health[backend];
+}
+
+struct resolver *plane_resolver(struct plane *plane)
+{
+    return plane->resolver;
 }
 
 struct log *plane_log(struct plane *plane)

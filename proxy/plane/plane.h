@@ -17,6 +17,7 @@
 
 struct health_pool;
 struct plane;
+struct resolver;
 struct worker;
 
 /* 0 or a negative error, and then *where names the address or the thing that failed (static or the
@@ -53,6 +54,7 @@ bool plane_free(struct plane *plane);
 const struct conf *plane_conf(const struct plane *plane);
 struct frontend *plane_frontend(struct plane *plane, size_t index);
 struct health_pool *plane_health(struct plane *plane, size_t backend);
+struct resolver *plane_resolver(struct plane *plane);
 struct log *plane_log(struct plane *plane);
 unsigned plane_worker_count(const struct plane *plane);
 

@@ -1,6 +1,6 @@
 #include "proxy/plane/pool.h"
 
-#include "proxy/plane/parting.h"
+#include "proxy/plane/retire.h"
 #include "reaper/container.h"
 
 #include <errno.h>
@@ -9,18 +9,18 @@
 #include <utlist.h>
 
 struct pooled {
-    struct parting leg; /* first, for it is freed as this: what it becomes when nobody takes it */
+    struct retiring leg; /* first, for it is freed as this: what the leg becomes when nobody takes it */
     struct pool *pool;
     uint64_t since_ms;
     uint64_t grace_ms;
 };
 
-static struct pooled *pooled_of(struct parting *leg)
+static struct pooled *pooled_of(struct retiring *leg)
 {
     return CONTAINER(struct pooled, leg, leg);
 }
 
-static struct parting *oldest(const struct pool *pool)
+static struct retiring *oldest(const struct pool *pool)
 {
     return pool->legs->prev;
 }
@@ -30,8 +30,8 @@ static uint64_t expires_ms(const struct pool *pool)
     return deadline_add(pooled_of(oldest(pool))->since_ms, pool->conf->reuse_idle_ms);
 }
 
-/* Takes it out of the pool. */
-static void leave(struct parting *leg)
+/* Takes the leg out of its pool. */
+static void take_out(struct retiring *leg)
 {
     struct pool *pool = pooled_of(leg)->pool;
     DL_DELETE(pool->legs, leg);
@@ -39,16 +39,16 @@ static void leave(struct parting *leg)
         DL_DELETE(pool->worker->pools, pool); /* its alarm rings for nothing, if no leg comes until then */
 }
 
-static void part(struct parting *leg)
+static void retire(struct retiring *leg)
 {
-    leave(leg);
-    parting_adopt(leg, pooled_of(leg)->grace_ms);
+    take_out(leg);
+    retire_adopt(leg, pooled_of(leg)->grace_ms);
 }
 
 static void empty(struct pool *pool)
 {
     while (pool->count > 0)
-        part(oldest(pool));
+        retire(oldest(pool));
 }
 
 static bool is_silent(int fd)
@@ -59,17 +59,17 @@ static bool is_silent(int fd)
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
-    struct parting *leg = CONTAINER(struct parting, source, source);
+    struct retiring *leg = CONTAINER(struct retiring, source, source);
     (void)events;
     if (leg->fd >= 0 && !is_silent(leg->fd))
-        part(leg);
+        retire(leg);
 }
 
 static void on_alarm(struct alarm *alarm)
 {
     struct pool *pool = CONTAINER(struct pool, alarm, alarm);
     while (pool->count > 0 && expires_ms(pool) <= loop_now_ms(&pool->worker->loop))
-        part(oldest(pool));
+        retire(oldest(pool));
     if (pool->count > 0)
         loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool));
 }
@@ -87,7 +87,7 @@ void pool_init(struct pool *pool, struct worker *worker, const struct conf_backe
 }
 
 /* NULL: out of memory or places, or the poller is. */
-static struct parting *keep(struct pool *pool, int fd, uint64_t grace_ms)
+static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms)
 {
     struct worker *worker = pool->worker;
     if (!plane_admit(worker->plane, PLANE_LEG))
@@ -110,9 +110,9 @@ void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
 {
     struct worker *worker = pool->worker;
     bool keeps = !pool->closed && worker->entered == WORKER_RUNNING;
-    struct parting *leg = keeps ? keep(pool, fd, grace_ms) : NULL;
+    struct retiring *leg = keeps ? keep(pool, fd, grace_ms) : NULL;
     if (!leg) {
-        parting_begin(worker, fd, grace_ms);
+        retire_begin(worker, fd, grace_ms);
         return;
     }
     DL_PREPEND(pool->legs, leg);
@@ -121,21 +121,21 @@ void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
         loop_set_alarm(&worker->loop, &pool->alarm, expires_ms(pool));
     }
     if (pool->count > share(pool))
-        part(oldest(pool));
+        retire(oldest(pool));
 }
 
 int pool_take(struct pool *pool, uint32_t events, struct poller_source *source)
 {
     struct worker *worker = pool->worker;
     while (pool->count > 0) {
-        struct parting *leg = pool->legs;
+        struct retiring *leg = pool->legs;
         int fd = leg->fd;
         if (!is_silent(fd) || poller_move(&worker->loop.poller, fd, events, source)) {
-            part(leg);
+            retire(leg);
             continue;
         }
-        leave(leg);
-        parting_bury(leg);
+        take_out(leg);
+        retire_bury(leg);
         plane_release(worker->plane, PLANE_LEG);
         return fd;
     }
@@ -164,6 +164,6 @@ void pool_give_way(struct worker *worker, unsigned descriptors)
             if (pooled_of(oldest(pool))->since_ms < pooled_of(oldest(first))->since_ms)
                 first = pool;
         }
-        part(oldest(first));
+        retire(oldest(first));
     }
 }

@@ -3,12 +3,12 @@
 
 /* The backend legs of one target that are kept for requests to come, whoever's they are.
  *
- *   session ----pool_put----> [ newest ... oldest ] ---reuse_idle, pool full, drain---> parting (parting.h)
+ *   session ----pool_put----> [ newest ... oldest ] ---reuse_idle, pool full, drain---> retiring (retire.h)
  *           <---pool_take----   |
- *                               +--- the backend closed, reset or spoke unasked ------> parting
+ *                               +--- the backend closed, reset or spoke unasked ------> retiring
  *
- * The newest is taken first, so that those that are not needed expire. Every leg that is not taken ends as
- * any backend leg that left its session does: FIN, the grace, RST. A pool knows nothing of messages: whoever
+ * The newest is taken first, so that those that are not needed expire. Every leg that is not taken is
+ * retired: FIN, the grace, RST. A pool knows nothing of messages: whoever
  * puts a leg into it says that nothing is outstanding on it.
  *
  * An idle leg costs one piece of memory and its place in the poller; a pool has one alarm, which is set for
@@ -24,7 +24,7 @@ struct pool {
     struct pool *prev, *next; /* in worker->pools, while it keeps legs */
     struct worker *worker;
     const struct conf_backend *conf;
-    struct parting *legs; /* each within a struct pooled; the newest first */
+    struct retiring *legs; /* each within a struct pooled; the newest first */
     uint32_t count;
     bool closed; /* keeps nothing any more */
     struct alarm alarm;
@@ -32,21 +32,21 @@ struct pool {
 
 void pool_init(struct pool *pool, struct worker *worker, const struct conf_backend *conf);
 
-/* Takes over a socket that is registered with the worker's poller. One that can't be kept parts, with that
- * grace, as it will in its time. */
+/* Takes over a socket that is registered with the worker's poller. A leg that can't be kept is
+ * retired with that grace, as it would be in its time. */
 void pool_put(struct pool *pool, int fd, uint64_t grace_ms);
 
 /* The newest leg of which its backend has neither closed nor said anything: now the caller's, and registered
  * with the worker's poller for these events. -1: there is none. */
 int pool_take(struct pool *pool, uint32_t events, struct poller_source *source);
 
-/* Parts with all legs, and with those that are put into it from now on: its target is gone. */
+/* Retires all legs, and those that are put into it from now on: its target is gone. */
 void pool_close(struct pool *pool);
 
-/* Parts with all legs of the worker. */
+/* Retires all legs in the pools of the worker. */
 void pool_empty_all(struct worker *worker);
 
-/* Parts with the legs that have been idle for longest, to make places for so many descriptors. */
+/* Retires the legs that have been idle for longest, to make places for so many descriptors. */
 void pool_give_way(struct worker *worker, unsigned descriptors);
 
 #endif

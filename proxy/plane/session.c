@@ -88,21 +88,21 @@ struct relay_leg *session_leg(struct session *s, enum leg leg)
     return &s->legs[leg].relay;
 }
 
-void session_rest(struct session *s)
+void session_detach(struct session *s)
 {
-    if (s->target && !s->rests)
-        backend_rest(s->target);
-    s->rests = true;
+    if (s->target && !s->detached)
+        target_detach(s->target);
+    s->detached = true;
 }
 
 void session_leave_target(struct session *s)
 {
-    if (s->target && s->rests)
-        backend_forget(s->target);
+    if (s->target && s->detached)
+        target_release_detached(s->target);
     else if (s->target)
-        backend_release(s->target);
+        target_release(s->target);
     s->target = NULL;
-    s->rests = false;
+    s->detached = false;
 }
 
 static void done(struct session *s)
@@ -284,7 +284,7 @@ bool session_step(struct session *s, struct pair_input input)
     bool connecting = s->pair.phase == PAIR_CONNECTING;
     pair_actions actions = pair_step(&s->pair, &input, now_ms);
     if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
-        backend_tell(s->target, -ETIMEDOUT);
+        target_tell(s->target, -ETIMEDOUT);
     obey(s, actions);
     if (has_ended(s))
         return false;
@@ -350,7 +350,7 @@ static struct pair_input refused(struct session *s, int error)
     enum reason reason = reason_of_connect(error);
     say_refused(s, error);
     if (s->target)
-        backend_tell(s->target, error);
+        target_tell(s->target, error);
     /* Another server helps against what this one did, not against what we lack. */
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
     if (ours)
@@ -397,7 +397,7 @@ static bool connect_next(struct session *s, struct pair_input *outcome)
     leg_close(s, LEG_BACKEND, true); /* an attempt that is given up, too */
     s->target = backend_pick(backend, &s->client, previous);
     if (previous)
-        backend_release(previous);
+        target_release(previous);
     if (s->target && take_pooled(s)) {
         *outcome = (struct pair_input){.event = PAIR_EVENT_CONNECTED};
         return true;
@@ -423,7 +423,7 @@ static bool connected(struct session *s)
     }
     if (!backend->writable)
         return false;
-    backend_tell(s->target, 0);
+    target_tell(s->target, 0);
     return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
 }
 
@@ -590,7 +590,7 @@ static void begin(struct session *s)
 {
     struct worker *worker = s->worker;
     const struct deadlines *deadlines = &s->frontend->conf->deadlines;
-    size_t targets = backend_targets(&worker->backends[s->frontend->conf->backend]);
+    size_t targets = backend_target_count(&worker->backends[s->frontend->conf->backend]);
     uint64_t now_ms = loop_now_ms(&worker->loop);
     for (enum half half = 0; half < HALF_COUNT; half++)
         s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .passes_fin = !s->exchange};

@@ -42,7 +42,7 @@ struct session {
     struct task task;          /* more to relay */
     uint64_t id;               /* unique in this process */
     enum place place;
-    bool rests;             /* has no leg at its target any more */
+    bool detached;          /* has no leg at its target any more */
     enum clearing clearing; /* of the backend's socket after our RST */
     uint32_t looks;         /* how often we looked, for that or for the client */
     struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
@@ -66,7 +66,7 @@ bool session_abort(struct session *session, enum reason reason);
 struct relay_leg *session_leg(struct session *session, enum leg leg);
 
 /* It has no leg at its target any more; the log names it until there is another. */
-void session_rest(struct session *session);
+void session_detach(struct session *session);
 void session_leave_target(struct session *session);
 
 /* Reports an event to the state machine and does what it says. False once the session has ended. */

@@ -2,9 +2,10 @@
 
 #include "proxy/plane/backend.h"
 #include "proxy/plane/listener.h"
-#include "proxy/plane/parting.h"
 #include "proxy/plane/place.h"
 #include "proxy/plane/pool.h"
+#include "proxy/plane/resolve.h"
+#include "proxy/plane/retire.h"
 #include "proxy/plane/session.h"
 #include "reaper/container.h"
 
@@ -47,9 +48,9 @@ void worker_session_done(struct worker *worker, struct session *session)
 static void close_handles(struct worker *worker)
 {
     loop_close(&worker->loop);
+    resolve_unsubscribe(plane_resolver(worker->plane), &worker->addresses);
     uv_close((uv_handle_t *)&worker->wake, NULL);
-    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
-        backend_close(&worker->backends[i]);
+    resolve_close(plane_resolver(worker->plane), &worker->loop.uv);
 }
 
 static bool may_abort(const struct worker *worker, int count)
@@ -84,10 +85,10 @@ static void drain_all(struct worker *worker)
 
 static void abort_all(struct worker *worker)
 {
-    struct parting *parting, *next;
-    DL_FOREACH_SAFE(worker->partings, parting, next)
+    struct retiring *leg, *next;
+    DL_FOREACH_SAFE(worker->retiring, leg, next)
     {
-        parting_abort(parting);
+        retire_abort(leg);
     }
     worker->aborting_ms = loop_now_ms(&worker->loop);
     abort_some(&worker->aborting);
@@ -95,10 +96,7 @@ static void abort_all(struct worker *worker)
 
 static bool is_resolving(const struct worker *worker)
 {
-    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
-        if (backend_is_resolving(&worker->backends[i]))
-            return true;
-    return false;
+    return resolve_is_busy(plane_resolver(worker->plane), &worker->loop.uv);
 }
 
 static void enter_mode(struct worker *worker, enum worker_mode mode)
@@ -121,6 +119,8 @@ static void on_wake(uv_async_t *handle)
     int mode = atomic_load(&worker->mode);
     if (mode != (int)worker->entered)
         enter_mode(worker, (enum worker_mode)mode);
+    for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
+        backend_update(&worker->backends[i]);
     loop_settle(&worker->loop);
 }
 
@@ -133,7 +133,7 @@ static void settled(void *context)
     for (size_t i = 0; places && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
     log_flush(worker->log);
-    if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->partings &&
+    if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->retiring &&
         !loop_is_closing(&worker->loop)) {
         close_handles(worker);
         if (is_resolving(worker))
@@ -141,13 +141,12 @@ static void settled(void *context)
     }
 }
 
-void worker_backend_ready(struct worker *worker)
+void worker_backend_ready(struct worker *worker, const struct backend *backend)
 {
-    assert(worker->unresolved > 0);
-    if (--worker->unresolved > 0 || worker->entered != WORKER_RUNNING)
-        return;
-    for (size_t i = 0; i < worker->listener_count; i++)
-        listener_open(&worker->listeners[i]);
+    size_t index = (size_t)(backend - worker->backends);
+    for (size_t i = 0; i < worker->listener_count && worker->entered == WORKER_RUNNING; i++)
+        if (worker->listeners[i].frontend->conf->backend == index)
+            listener_open(&worker->listeners[i]);
 }
 
 static void thread_main(void *context)
@@ -184,11 +183,12 @@ static int init_backends(struct worker *worker)
     worker->backends = calloc(conf->backend_count, sizeof *worker->backends);
     if (!worker->backends)
         return -ENOMEM;
-    worker->unresolved = conf->backend_count;
     int error = 0;
     for (size_t i = 0; i < conf->backend_count && !error; i++)
-        error =
-            backend_init(&worker->backends[i], &conf->backends[i], plane_health(worker->plane, i), worker);
+        error = backend_init(&worker->backends[i], &conf->backends[i], plane_health(worker->plane, i),
+                             plane_resolver(worker->plane), worker);
+    if (!error && worker->index == 0) /* the others are started behind the first */
+        error = resolve_start(plane_resolver(worker->plane), &worker->loop.uv, worker->log);
     return error;
 }
 
@@ -204,6 +204,8 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
         return error;
     uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
     worker->wake.data = worker;
+    /* Before the backends look for the first time: what is found behind that wakes this worker. */
+    resolve_subscribe(plane_resolver(plane), &worker->addresses, &worker->wake);
     worker->log = log_ring(plane_log(plane));
     origin_random_init(&worker->random);
     (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */

@@ -10,6 +10,7 @@
 #include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/relay.h"
+#include "proxy/plane/resolve.h"
 #include "proxy/watch/counters.h"
 #include "proxy/watch/log.h"
 #include "reaper/kernel/netlink.h"
@@ -19,7 +20,7 @@
 
 struct backend;
 struct session;
-struct parting;
+struct retiring;
 struct pool;
 struct listener;
 
@@ -38,21 +39,21 @@ struct worker {
     unsigned index;
     uv_thread_t thread;
     struct loop loop;
-    uv_async_t wake;          /* the mode changed */
+    uv_async_t wake;          /* the mode changed, or there are new addresses */
     _Atomic int mode;         /* enum worker_mode, as asked for */
     enum worker_mode entered; /* as carried out */
 
     struct relay_tools tools;
-    struct alarm aborting;    /* sessions are still to be aborted */
-    uint64_t aborting_ms;     /* since then */
-    struct session *sessions; /* all that are not done */
-    bool places;              /* descriptors were given back in this turn */
-    struct parting *partings; /* backend legs that left their sessions */
-    struct pool *pools;       /* those that keep backend legs */
+    struct alarm aborting;     /* sessions are still to be aborted */
+    uint64_t aborting_ms;      /* since then */
+    struct session *sessions;  /* all that are not done */
+    bool places;               /* descriptors were given back in this turn */
+    struct retiring *retiring; /* backend legs that are ended: FIN, grace, RST */
+    struct pool *pools;        /* those that keep backend legs */
     struct listener *listeners;
     size_t listener_count;
-    struct backend *backends; /* as many as the configuration has, in its order */
-    size_t unresolved;        /* backends that have not been resolved once: listening waits for them */
+    struct backend *backends;            /* as many as the configuration has, in its order */
+    struct resolve_subscriber addresses; /* woken when there are new ones */
     uint64_t next_id;
     int lacks; /* negative: what the last attempt to connect failed for on our side */
     struct origin_random random;
@@ -79,8 +80,8 @@ bool worker_free(struct worker *worker);
 
 /* The rest is for the worker's own thread. */
 
-/* A backend has been resolved, or could not be, for the first time. */
-void worker_backend_ready(struct worker *worker);
+/* The frontends that lead to this backend, one of worker->backends, may accept. */
+void worker_backend_ready(struct worker *worker, const struct backend *backend);
 
 /* Keeps it in the list of those that live, and gives it its id. */
 void worker_session_opened(struct worker *worker, struct session *session);

@@ -1,6 +1,5 @@
 #include "tests/simulation/host.h"
 
-#include "proxy/plane/parting.h"
 #include "proxy/plane/peer.h"
 #include "reaper/container.h"
 #include "tests/simulation/clock.h"
@@ -229,7 +228,7 @@ unsigned plane_worker_count(const struct plane *plane)
     return 1;
 }
 
-size_t backend_targets(const struct backend *backend)
+size_t backend_target_count(const struct backend *backend)
 {
     (void)backend;
     return SERVERS_MAX;
@@ -246,22 +245,22 @@ struct target *backend_pick(struct backend *backend, const union socket_address 
     return &host.targets[host.next_target++ % SERVERS_MAX];
 }
 
-void backend_release(struct target *target)
+void target_release(struct target *target)
 {
     (void)target;
 }
 
-void backend_rest(struct target *target)
+void target_detach(struct target *target)
 {
     (void)target;
 }
 
-void backend_forget(struct target *target)
+void target_release_detached(struct target *target)
 {
     (void)target;
 }
 
-void backend_tell(struct target *target, int error)
+void target_tell(struct target *target, int error)
 {
     (void)target;
     (void)error;
@@ -474,10 +473,10 @@ static uint64_t next_ms(void)
     return min_of(min_of(next, host.drain_at_ms), network_next_ms());
 }
 
-/* Whether a session lives, or what it left behind: partings, and alarms of whatever kind. */
+/* Whether a session lives, or what it left behind: retiring legs, and alarms of whatever kind. */
 static bool lives(void)
 {
-    return host.over < host.size || host.worker.partings || wheel_next_ms(&host.worker.loop.wheel) != NEVER;
+    return host.over < host.size || host.worker.retiring || wheel_next_ms(&host.worker.loop.wheel) != NEVER;
 }
 
 static void run_batch(uint64_t seed, size_t size)
@@ -487,7 +486,7 @@ static void run_batch(uint64_t seed, size_t size)
         uint64_t at_ms = next_ms();
         for (size_t i = 0; at_ms == NEVER && i < size; i++)
             must(simulation->hosted(i), simulation->hosted(i)->over, "every session ends");
-        must(simulation->hosted(0), at_ms != NEVER, "no parting outlives its time");
+        must(simulation->hosted(0), at_ms != NEVER, "no retiring leg outlives its time");
         if (at_ms >= host.stop_at_ms) { /* the process is stopped; the world is not */
             at_ms = max_of(at_ms, host.stop_at_ms) + host.stop_ms;
             host.stopped_ms += at_ms - host.stop_at_ms;

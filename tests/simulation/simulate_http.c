@@ -1,4 +1,4 @@
-/* Mode http as simulate.c has mode tcp: the data plane's own sessions, exchanges, heads, answers and partings
+/* Mode http as simulate.c has mode tcp: the data plane's own sessions, exchanges, heads and answers
  * against clients and servers that talk HTTP/1 (web.h), by the hundred thousand, and the same again for the
  * same seed.
  *

@@ -1,6 +1,7 @@
 #include "tests/unit/cmocka.h"
 
 #include "proxy/plane/backend.h"
+#include "proxy/plane/resolve.h"
 #include "proxy/plane/worker.h"
 
 #include <arpa/inet.h>
@@ -72,24 +73,28 @@ static struct addrinfo *address_info(const char *host, struct addrinfo *next)
     return info;
 }
 
-static void resolve(int status, struct addrinfo *found)
+/* ---- one backend of one worker ------------------------------------------------------------------------ */
+
+struct fixture {
+    struct worker worker;
+    struct conf whole;
+    struct conf_backend conf;
+    struct conf_server servers[4];
+    struct backend backend;
+    struct health_pool health;
+    struct resolver *resolver;
+    struct log *log;
+};
+
+/* The worker is woken, and looks. */
+static void resolve(struct fixture *f, int status, struct addrinfo *found)
 {
     uv_getaddrinfo_t *request = resolver.request;
     assert_non_null(request);
     resolver.request = NULL;
     resolver.answer(request, status, found);
+    backend_update(&f->backend);
 }
-
-/* ---- one backend of one worker ------------------------------------------------------------------------ */
-
-struct fixture {
-    struct worker worker;
-    struct conf_backend conf;
-    struct conf_server servers[4];
-    struct backend backend;
-    struct health_pool health;
-    struct log *log;
-};
 
 static char names[4][32];
 
@@ -123,7 +128,8 @@ static void prepare(struct fixture *f, size_t servers, enum conf_balance balance
     assert_int_equal(loop_init(&f->worker.loop, settled, NULL), 0);
     f->worker.log = log_ring(f->log);
     health_pool_init(&f->health);
-    f->worker.unresolved = 1;
+    f->worker.backends = &f->backend;
+    f->whole = (struct conf){.backends = &f->conf, .backend_count = 1};
 }
 
 static void prepare_name(struct fixture *f)
@@ -135,19 +141,27 @@ static void prepare_name(struct fixture *f)
     f->servers[0].port = 9000;
 }
 
+static int try_to_begin(struct fixture *f)
+{
+    assert_int_equal(resolve_new(&f->whole, &f->resolver), 0);
+    assert_int_equal(backend_init(&f->backend, &f->conf, &f->health, f->resolver, &f->worker), 0);
+    return resolve_start(f->resolver, &f->worker.loop.uv, f->worker.log);
+}
+
 static void begin(struct fixture *f)
 {
-    assert_int_equal(backend_init(&f->backend, &f->conf, &f->health, &f->worker), 0);
+    assert_int_equal(try_to_begin(f), 0);
 }
 
 static void finish(struct fixture *f)
 {
-    backend_close(&f->backend);
+    resolve_close(f->resolver, &f->worker.loop.uv);
     if (resolver.request)
-        resolve(UV_ECANCELED, NULL);
+        resolve(f, UV_ECANCELED, NULL);
     loop_close(&f->worker.loop);
     uv_run(&f->worker.loop.uv, UV_RUN_DEFAULT);
     backend_free(&f->backend);
+    resolve_free(f->resolver);
     health_pool_free(&f->health); /* nobody is left in it */
     loop_end(&f->worker.loop);
     log_close(f->log);
@@ -159,6 +173,11 @@ static union socket_address client(uint32_t host, uint16_t port)
     union socket_address address = {0};
     memcpy(address.bytes, &in, sizeof in);
     return address;
+}
+
+static struct target *target_at(const struct fixture *f, size_t index)
+{
+    return f->backend.balance.targets[index];
 }
 
 static struct target *pick(struct fixture *f)
@@ -176,11 +195,11 @@ static void round_robin_goes_round(void **state)
     f.worker.index = 1; /* begins with the second */
     begin(&f);
     assert_true(f.backend.ready);
-    assert_int_equal(backend_targets(&f.backend), 3);
+    assert_int_equal(backend_target_count(&f.backend), 3);
     for (int i = 0; i < 7; i++) {
         struct target *target = pick(&f);
         order[i] = target->text;
-        backend_release(target);
+        target_release(target);
     }
     for (int i = 0; i < 7; i++)
         assert_string_equal(order[i], names[(i + 1) % 3]);
@@ -197,13 +216,13 @@ static void the_least_used_gets_the_next_and_equals_take_turns(void **state)
     for (int i = 0; i < 9; i++)
         targets[i] = pick(&f);
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(f.backend.servers[i].targets[0]->sessions, 3);
+        assert_int_equal(target_at(&f, i)->sessions, 3);
     struct target *freed = targets[4];
-    backend_release(targets[4]);
+    target_release(targets[4]);
     targets[4] = pick(&f);
     assert_ptr_equal(targets[4], freed);
     for (int i = 0; i < 9; i++)
-        backend_release(targets[i]);
+        target_release(targets[i]);
     finish(&f);
 }
 
@@ -214,14 +233,14 @@ static void a_session_without_a_leg_is_not_counted(void **state)
     prepare(&f, 2, CONF_BALANCE_LEASTCONN);
     begin(&f);
     struct target *one = pick(&f), *two = pick(&f);
-    backend_rest(one);
+    target_detach(one);
     for (int i = 0; i < 2; i++) { /* busy is only the other */
         struct target *next = pick(&f);
         assert_ptr_equal(next, one);
-        backend_release(next);
+        target_release(next);
     }
-    backend_forget(one);
-    backend_release(two);
+    target_release_detached(one);
+    target_release(two);
     finish(&f);
 }
 
@@ -238,9 +257,9 @@ static void a_client_stays_with_its_server(void **state)
         struct target *same = backend_pick(&f.backend, &again, NULL);
         assert_ptr_equal(target, same);
         for (size_t i = 0; i < 3; i++)
-            used[i] += f.backend.servers[i].targets[0] == target;
-        backend_release(target);
-        backend_release(same);
+            used[i] += target_at(&f, i) == target;
+        target_release(target);
+        target_release(same);
     }
     for (size_t i = 0; i < 3; i++)
         assert_true(used[i] > 50);
@@ -260,8 +279,8 @@ static void any_family_of_client_has_a_server(void **state)
                   *two = backend_pick(&f.backend, &from_path, NULL);
     assert_non_null(one);
     assert_non_null(two);
-    backend_release(one);
-    backend_release(two);
+    target_release(one);
+    target_release(two);
     finish(&f);
 }
 
@@ -281,11 +300,11 @@ static void after_a_failure_the_one_behind_is_next(void **state)
             struct target *next = backend_pick(&f.backend, &from, target);
             seen |= 1u << (ntohs(((struct sockaddr_in *)&next->address.address)->sin_port) - 9000);
             assert_ptr_not_equal(next, target);
-            backend_release(target);
+            target_release(target);
             target = next;
         }
         assert_int_equal(seen, 15);
-        backend_release(target);
+        target_release(target);
         finish(&f);
     }
 }
@@ -299,15 +318,13 @@ static void listening_waits_for_the_first_answer(void **state)
     prepare_name(&f);
     begin(&f);
     assert_false(f.backend.ready);
-    assert_int_equal(f.worker.unresolved, 1);
     assert_null(pick(&f));
-    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", address_info("10.1.0.1", NULL))));
+    resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", address_info("10.1.0.1", NULL))));
     assert_true(f.backend.ready);
-    assert_int_equal(f.worker.unresolved, 0);
-    assert_int_equal(backend_targets(&f.backend), 2); /* each address once */
+    assert_int_equal(backend_target_count(&f.backend), 2); /* each address once */
     struct target *target = pick(&f);
     assert_string_equal(target->text, "10.1.0.1:9000");
-    backend_release(target);
+    target_release(target);
     finish(&f);
 }
 
@@ -317,9 +334,9 @@ static void a_name_that_is_unknown_makes_no_target_but_lets_others_serve(void **
     (void)state;
     prepare_name(&f);
     begin(&f);
-    resolve(UV_EAI_NONAME, NULL);
+    resolve(&f, UV_EAI_NONAME, NULL);
     assert_true(f.backend.ready);
-    assert_int_equal(backend_targets(&f.backend), 0);
+    assert_int_equal(backend_target_count(&f.backend), 0);
     assert_null(pick(&f));
     finish(&f);
 }
@@ -327,7 +344,7 @@ static void a_name_that_is_unknown_makes_no_target_but_lets_others_serve(void **
 static void wait_asked(struct fixture *f, unsigned count)
 {
     while (resolver.asked < count)
-        uv_run(&f->worker.loop.uv, UV_RUN_ONCE);
+        uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT); /* nothing else would wake it */
 }
 
 static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
@@ -337,48 +354,48 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
     prepare_name(&f);
     f.conf.resolve_interval_ms = 1;
     begin(&f);
-    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+    resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
     struct target *one = pick(&f), *two = pick(&f);
     wait_asked(&f, 2);
-    resolve(0, address_info("10.1.0.2", address_info("10.1.0.3", NULL)));
-    assert_true(one->retired && one->pool.closed);
-    assert_false(two->retired);
+    resolve(&f, 0, address_info("10.1.0.2", address_info("10.1.0.3", NULL)));
+    assert_true(one->removed && one->pool.closed);
+    assert_false(two->removed);
     assert_int_equal(two->sessions, 1); /* kept its count */
-    assert_int_equal(backend_targets(&f.backend), 2);
+    assert_int_equal(backend_target_count(&f.backend), 2);
 
     /* Behind one that is gone comes the first. */
     union socket_address from = client(1, 1);
     struct target *next = backend_pick(&f.backend, &from, one);
     assert_ptr_equal(next, two);
-    backend_release(next);
-    backend_rest(one);
-    backend_forget(one); /* frees it */
+    target_release(next);
+    target_detach(one);
+    target_release_detached(one); /* frees it */
 
     /* An error keeps what there is; while one is asked for, no second question. */
     wait_asked(&f, 3);
-    uv_run(&f.worker.loop.uv, UV_RUN_ONCE);
+    uv_run(&f.worker.loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(resolver.asked, 3);
-    resolve(UV_EAI_AGAIN, NULL);
-    assert_int_equal(backend_targets(&f.backend), 2);
-    backend_release(two);
+    resolve(&f, UV_EAI_AGAIN, NULL);
+    assert_int_equal(backend_target_count(&f.backend), 2);
+    target_release(two);
     finish(&f);
 }
 
-static void a_session_at_rest_outlives_its_address_too(void **state)
+static void a_detached_session_outlives_its_address_too(void **state)
 {
     struct fixture f;
     (void)state;
     prepare_name(&f);
     f.conf.resolve_interval_ms = 1;
     begin(&f);
-    resolve(0, address_info("10.1.0.1", NULL));
+    resolve(&f, 0, address_info("10.1.0.1", NULL));
     struct target *one = pick(&f);
-    backend_rest(one);
+    target_detach(one);
     wait_asked(&f, 2);
-    resolve(0, address_info("10.1.0.2", NULL));
-    assert_true(one->retired);
+    resolve(&f, 0, address_info("10.1.0.2", NULL));
+    assert_true(one->removed);
     assert_string_equal(one->text, "10.1.0.1:9000");
-    backend_forget(one); /* frees it */
+    target_release_detached(one); /* frees it */
     finish(&f);
 }
 
@@ -388,20 +405,20 @@ static void a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_
     (void)state;
     prepare_name(&f);
     resolver.error = UV_ENOMEM;
-    assert_int_equal(backend_init(&f.backend, &f.conf, &f.health, &f.worker), UV_ENOMEM);
+    assert_int_equal(try_to_begin(&f), UV_ENOMEM);
     finish(&f);
 
     prepare_name(&f);
     f.conf.resolve_interval_ms = 1;
     begin(&f);
-    resolve(0, address_info("10.1.0.1", NULL));
+    resolve(&f, 0, address_info("10.1.0.1", NULL));
     resolver.error = UV_ENOMEM;
     wait_asked(&f, 3);
     resolver.error = 0;
     wait_asked(&f, 4);
-    assert_int_equal(backend_targets(&f.backend), 1);
-    resolve(0, address_info("10.1.0.9", NULL));
-    assert_int_equal(backend_targets(&f.backend), 1);
+    assert_int_equal(backend_target_count(&f.backend), 1);
+    resolve(&f, 0, address_info("10.1.0.9", NULL));
+    assert_int_equal(backend_target_count(&f.backend), 1);
     finish(&f);
 }
 
@@ -427,8 +444,8 @@ static void a_name_with_too_many_addresses_is_cut(void **state)
         snprintf(host, sizeof host, "10.2.%d.%d", i / 256, i % 256);
         found = address_info(host, found);
     }
-    resolve(0, found);
-    assert_int_equal(backend_targets(&f.backend), 256);
+    resolve(&f, 0, found);
+    assert_int_equal(backend_target_count(&f.backend), 256);
     finish(&f);
 }
 
@@ -447,7 +464,7 @@ static const char *turns(struct fixture *f, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct target *target = pick(f);
         text[i] = (char)('0' + index_of(target));
-        backend_release(target);
+        target_release(target);
     }
     text[count] = '\0';
     return text;
@@ -464,18 +481,18 @@ static const char *tries(struct fixture *f, size_t count)
         struct target *previous = target;
         target = backend_pick(&f->backend, &from, previous);
         if (previous)
-            backend_release(previous);
+            target_release(previous);
         text[i] = (char)('0' + index_of(target));
-        backend_tell(target, -ECONNREFUSED);
+        target_tell(target, -ECONNREFUSED);
     }
-    backend_release(target);
+    target_release(target);
     text[count] = '\0';
     return text;
 }
 
 static struct target *server(struct fixture *f, size_t index)
 {
-    return f->backend.servers[index].targets[0];
+    return target_at(f, index);
 }
 
 static uint64_t now_ms(const struct fixture *f)
@@ -495,11 +512,11 @@ static void who_is_set_aside_gets_no_session_and_the_others_share_its_turns(void
     (void)state;
     prepare(&f, 4, CONF_BALANCE_ROUNDROBIN);
     begin(&f);
-    backend_tell(server(&f, 1), -ECONNREFUSED);
+    target_tell(server(&f, 1), -ECONNREFUSED);
     assert_string_equal(turns(&f, 9), "023023023");
-    backend_tell(server(&f, 1), 0);
+    target_tell(server(&f, 1), 0);
     assert_string_equal(turns(&f, 8), "01230123");
-    backend_tell(server(&f, 1), -EMFILE); /* that was us */
+    target_tell(server(&f, 1), -EMFILE); /* that was us */
     assert_string_equal(turns(&f, 4), "0123");
     finish(&f);
 }
@@ -513,7 +530,7 @@ static void a_server_that_is_due_gets_one_session_that_tries_it(void **state)
     f.conf.set_aside_ms = 1;
     assert_int_equal(health_failed(server(&f, 1)->health, &f.conf, now_ms(&f) - 1), 1);
     assert_string_equal(turns(&f, 8), "01230230");
-    backend_tell(server(&f, 1), 0);
+    target_tell(server(&f, 1), 0);
     assert_string_equal(turns(&f, 4), "1230");
     finish(&f);
 }
@@ -525,14 +542,14 @@ static void a_server_without_sessions_for_it_refuses_them_is_no_black_hole(void 
     (void)state;
     prepare(&f, 3, CONF_BALANCE_LEASTCONN);
     begin(&f);
-    backend_tell(server(&f, 0), -ECONNREFUSED);
+    target_tell(server(&f, 0), -ECONNREFUSED);
     for (size_t i = 0; i < 6; i++)
         held[i] = pick(&f);
     assert_int_equal(server(&f, 0)->sessions, 0);
     assert_int_equal(server(&f, 1)->sessions, 3);
     assert_int_equal(server(&f, 2)->sessions, 3);
     for (size_t i = 0; i < 6; i++)
-        backend_release(held[i]);
+        target_release(held[i]);
     finish(&f);
 }
 
@@ -552,9 +569,9 @@ static void by_source_only_the_clients_of_the_failed_server_move(void **state)
             else if (failed)
                 assert_int_equal(index_of(target), before[host]);
             before[host] = index_of(target);
-            backend_release(target);
+            target_release(target);
         }
-        backend_tell(server(&f, 2), -ECONNREFUSED);
+        target_tell(server(&f, 2), -ECONNREFUSED);
     }
     assert_true(moved > 0);
     finish(&f);
@@ -574,7 +591,7 @@ static void a_session_that_fails_everywhere_tries_every_server_once(void **state
                 begin(&f);
                 for (size_t i = 0; i < 4; i++) {
                     if (set_aside & 1u << i)
-                        backend_tell(server(&f, i), -ETIMEDOUT);
+                        target_tell(server(&f, i), -ETIMEDOUT);
                     if (down & 1u << i)
                         set_down(&f, i);
                 }
@@ -608,7 +625,7 @@ static void when_nobody_is_left_the_one_due_first_is_used_and_then_each_other(vo
     begin(&f);
     for (size_t i = 0; i < 4; i++) {
         f.conf.set_aside_ms = due_ms[i];
-        backend_tell(server(&f, i), -ECONNREFUSED);
+        target_tell(server(&f, i), -ECONNREFUSED);
     }
     set_down(&f, 2);
     assert_string_equal(turns(&f, 3), "111");
@@ -642,20 +659,20 @@ an_address_that_another_worker_knows_keeps_its_history_and_one_that_nobody_does_
     prepare_name(&f);
     f.conf.resolve_interval_ms = 1;
     begin(&f);
-    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+    resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
     struct target *one = pick(&f);
-    struct health *elsewhere = health_join(&f.health, &f.backend.servers[0].targets[1]->address);
-    backend_tell(f.backend.servers[0].targets[0], -ECONNREFUSED);
-    backend_tell(f.backend.servers[0].targets[1], -ECONNREFUSED);
+    struct health *elsewhere = health_join(&f.health, &target_at(&f, 1)->address);
+    target_tell(target_at(&f, 0), -ECONNREFUSED);
+    target_tell(target_at(&f, 1), -ECONNREFUSED);
     wait_asked(&f, 2);
-    resolve(0, address_info("10.1.0.3", NULL));
-    backend_tell(one, -ECONNREFUSED); /* retired, and still told of */
-    backend_release(one);
+    resolve(&f, 0, address_info("10.1.0.3", NULL));
+    target_tell(one, -ECONNREFUSED); /* retired, and still told of */
+    target_release(one);
     wait_asked(&f, 3);
-    resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
-    assert_int_equal(health_due_ms(f.backend.servers[0].targets[0]->health, now_ms(&f)), 0);
-    assert_ptr_equal(f.backend.servers[0].targets[1]->health, elsewhere);
-    health_leave(&f.health, elsewhere);
+    resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+    assert_int_equal(health_due_ms(target_at(&f, 0)->health, now_ms(&f)), 0);
+    assert_ptr_equal(target_at(&f, 1)->health, elsewhere);
+    health_leave(elsewhere);
     finish(&f);
 }
 
@@ -669,30 +686,29 @@ static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **s
         f.conf.check.kind = CONF_CHECK_TCP;
         f.worker.index = index;
         begin(&f);
-        const struct server *name = &f.backend.servers[0];
-        resolve(0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
+        resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
-            assert_int_equal(name->targets[i]->check != NULL, index == 0);
-        struct check *stays = name->targets[1]->check;
+            assert_int_equal(target_at(&f, i)->check != NULL, index == 0);
+        struct check *stays = target_at(&f, 1)->check;
         uv_idle_stop(&f.worker.loop.idle); /* none gets its turn */
         struct target *picked[] = {pick(&f), pick(&f)};
-        struct target *one = picked[picked[0] != name->targets[0]],
-                      *two = picked[picked[0] == name->targets[0]];
+        struct target *one = picked[picked[0] != target_at(&f, 0)],
+                      *two = picked[picked[0] == target_at(&f, 0)];
         wait_asked(&f, 2);
-        resolve(0, address_info("10.1.0.3", address_info("10.1.0.2", NULL)));
+        resolve(&f, 0, address_info("10.1.0.3", address_info("10.1.0.2", NULL)));
         uv_idle_stop(&f.worker.loop.idle);
-        assert_true(one->retired);
+        assert_true(one->removed);
         assert_null(one->check);
         assert_ptr_equal(two->check, stays);
-        assert_int_equal(name->targets[0]->check != NULL, index == 0);
+        assert_int_equal(target_at(&f, 0)->check != NULL, index == 0);
         backend_stop_checks(&f.backend);
         wait_asked(&f, 3);
-        resolve(0, address_info("10.1.0.4", address_info("10.1.0.2", NULL)));
+        resolve(&f, 0, address_info("10.1.0.4", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
-            assert_null(name->targets[i]->check);
+            assert_null(target_at(&f, i)->check);
         assert_null(f.worker.loop.tasks);
-        backend_release(one);
-        backend_release(two);
+        target_release(one);
+        target_release(two);
         finish(&f);
     }
 }
@@ -709,7 +725,7 @@ int main(void)
         cmocka_unit_test(listening_waits_for_the_first_answer),
         cmocka_unit_test(a_name_that_is_unknown_makes_no_target_but_lets_others_serve),
         cmocka_unit_test(addresses_come_and_go_and_sessions_outlive_theirs),
-        cmocka_unit_test(a_session_at_rest_outlives_its_address_too),
+        cmocka_unit_test(a_detached_session_outlives_its_address_too),
         cmocka_unit_test(a_question_that_can_not_be_asked_fails_the_start_and_later_is_asked_again),
         cmocka_unit_test(closing_cancels_the_question),
         cmocka_unit_test(a_name_with_too_many_addresses_is_cut),

@@ -52,7 +52,7 @@ static uint64_t resets(const struct proxy *proxy)
     return counter_read(&plane_counters(proxy->plane, 0)->resets[LEG_BACKEND]);
 }
 
-static void a_last_word_and_a_fin_that_come_at_once_end_a_parting(void **state)
+static void a_last_word_and_a_fin_that_come_at_once_end_a_retiring_leg(void **state)
 {
     struct proxy *proxy = *state;
     struct expected_descriptors expected = {.count =
@@ -233,7 +233,8 @@ static void long_interim_answers_are_bounded_in_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_last_word_and_a_fin_that_come_at_once_end_a_parting, start, stop),
+        cmocka_unit_test_setup_teardown(a_last_word_and_a_fin_that_come_at_once_end_a_retiring_leg, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(a_server_at_rest_is_not_reset_for_a_malformed_request, start, stop),
         cmocka_unit_test_setup_teardown(a_server_at_rest_is_not_reset_for_a_body_that_is_malformed_at_once,
                                         start, stop),

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+static struct health_pool among;
+
 static const struct conf_backend conf = {
     .set_aside_ms = 1000, .set_aside_max_ms = 30000, .rise = 2, .fall = 3};
 
@@ -30,13 +32,13 @@ static void workers_that_join_an_address_share_what_is_known(void **state)
     assert_int_equal(health_failed(first, &conf, 5000), 1000);
     assert_int_equal(health_due_ms(second, 5000), 6000);
     assert_int_equal(health_due_ms(third, 5000), 0);
-    health_leave(&pool, first);
+    health_leave(first);
     assert_int_equal(health_due_ms(second, 5000), 6000); /* the other one still holds it */
-    health_leave(&pool, second);
+    health_leave(second);
     second = health_join(&pool, &one);
     assert_int_equal(health_due_ms(second, 5000), 0); /* forgotten with the last */
-    health_leave(&pool, third);
-    health_leave(&pool, second);
+    health_leave(third);
+    health_leave(second);
     health_pool_free(&pool);
 }
 
@@ -50,8 +52,8 @@ static void an_address_that_begins_like_another_is_another(void **state)
     health_pool_init(&pool);
     struct health *first = health_join(&pool, &one), *second = health_join(&pool, &shorter);
     assert_ptr_not_equal(first, second);
-    health_leave(&pool, first);
-    health_leave(&pool, second);
+    health_leave(first);
+    health_leave(second);
     health_pool_free(&pool);
 }
 
@@ -59,7 +61,7 @@ static void an_address_that_begins_like_another_is_another(void **state)
 
 static void a_server_is_due_until_it_fails_and_again_when_its_time_is_over(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     assert_int_equal(health_due_ms(&health, 7), 0);
     assert_int_equal(health_failed(&health, &conf, 7), 1000);
@@ -71,7 +73,7 @@ static void a_server_is_due_until_it_fails_and_again_when_its_time_is_over(void 
 static void each_further_failure_doubles_up_to_the_most(void **state)
 {
     static const uint64_t expected[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
-    struct health health = {0};
+    struct health health = {.pool = &among};
     uint64_t now_ms = 1;
     (void)state;
     for (size_t i = 0; i < 200; i++) { /* the count of failures is bounded too */
@@ -84,7 +86,7 @@ static void each_further_failure_doubles_up_to_the_most(void **state)
 
 static void a_success_clears_the_history(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     health_failed(&health, &conf, 0);
     assert_int_equal(health_failed(&health, &conf, 1000), 2000);
@@ -95,7 +97,7 @@ static void a_success_clears_the_history(void **state)
 
 static void what_was_under_way_when_it_was_set_aside_counts_once(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     assert_int_equal(health_failed(&health, &conf, 0), 1000);
     for (uint64_t now_ms = 0; now_ms < 1000; now_ms++)
@@ -105,7 +107,7 @@ static void what_was_under_way_when_it_was_set_aside_counts_once(void **state)
 
 static void one_session_at_a_time_tries_a_server_that_is_due(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     health_failed(&health, &conf, 0);
     assert_int_equal(health_failed(&health, &conf, 1000), 2000);
@@ -127,7 +129,7 @@ static void one_session_at_a_time_tries_a_server_that_is_due(void **state)
 
 static void off_sets_nobody_aside_and_the_most_bounds_the_first(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     struct conf_backend off = conf, most = conf;
     (void)state;
     off.set_aside_ms = DEADLINE_OFF;
@@ -168,7 +170,7 @@ static void check(struct health *health, const char *results, const char *change
 
 static void so_many_results_in_a_row_take_a_server_down_and_up(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     check(&health, "gbbgbbgbbb", ".........d");
     check(&health, "bbgbgbgbgg", ".........u");
@@ -177,7 +179,7 @@ static void so_many_results_in_a_row_take_a_server_down_and_up(void **state)
 
 static void down_by_checks_is_for_the_end_whatever_sessions_find(void **state)
 {
-    struct health health = {0};
+    struct health health = {.pool = &among};
     (void)state;
     check(&health, "bbb", "..d");
     health_succeeded(&health);
@@ -187,9 +189,33 @@ static void down_by_checks_is_for_the_end_whatever_sessions_find(void **state)
     assert_int_equal(health_due_ms(&health, 0), 1000); /* what sessions found holds for them */
 }
 
+/* Whoever has looked at all servers need not look again before the count differs. */
+static void what_changes_is_counted_and_nothing_else(void **state)
+{
+    struct health health = {.pool = &among};
+    uint64_t before = health_changes(&among);
+    (void)state;
+    assert_false(health_succeeded(&health));
+    health_try(&health, &conf, 1000);
+    assert_false(health_checked(&health, true, &conf));
+    assert_int_equal(health_changes(&among), before);
+    assert_true(health_failed(&health, &conf, 1000) > 0);
+    assert_int_equal(health_changes(&among), before + 1);
+    assert_int_equal(health_failed(&health, &conf, 1000), 0);
+    assert_int_equal(health_changes(&among), before + 1);
+    health_try(&health, &conf, 100000000);
+    assert_int_equal(health_changes(&among), before + 2);
+    assert_true(health_succeeded(&health));
+    assert_int_equal(health_changes(&among), before + 3);
+    while (!health_checked(&health, false, &conf))
+        assert_int_equal(health_changes(&among), before + 3);
+    assert_int_equal(health_changes(&among), before + 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_changes_is_counted_and_nothing_else),
         cmocka_unit_test(workers_that_join_an_address_share_what_is_known),
         cmocka_unit_test(an_address_that_begins_like_another_is_another),
         cmocka_unit_test(a_server_is_due_until_it_fails_and_again_when_its_time_is_over),

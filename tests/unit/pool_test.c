@@ -1,7 +1,7 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/parting.h"
 #include "proxy/plane/pool.h"
+#include "proxy/plane/retire.h"
 #include "reaper/container.h"
 #include "tests/unit/sockets.h"
 
@@ -103,11 +103,11 @@ static void prepare(struct bed *bed)
 /* Everything was given back. */
 static void finish(struct bed *bed)
 {
-    struct parting *parting, *next;
+    struct retiring *leg, *next;
     pool_close(&bed->pool);
-    DL_FOREACH_SAFE(bed->worker.partings, parting, next)
+    DL_FOREACH_SAFE(bed->worker.retiring, leg, next)
     {
-        parting_abort(parting);
+        retire_abort(leg);
     }
     loop_settle(&bed->worker.loop);
     assert_null(bed->worker.pools);
@@ -174,11 +174,11 @@ static void is_untouched(const struct bed *bed, int leg)
     assert_int_equal(errno, EAGAIN);
 }
 
-static size_t partings(const struct bed *bed)
+static size_t retiring(const struct bed *bed)
 {
     size_t count;
-    struct parting *parting;
-    DL_COUNT(bed->worker.partings, parting, count);
+    struct retiring *leg;
+    DL_COUNT(bed->worker.retiring, leg, count);
     return count;
 }
 
@@ -217,13 +217,13 @@ static void what_its_backend_closed_reset_or_wrote_to_is_not_given_out(void **st
     bed.backend[1] = -1;
     wait_for(bed.fds[1], POLLHUP);
     take(&bed, 0);
-    assert_int_equal(partings(&bed), 3);
+    assert_int_equal(retiring(&bed), 3);
     look(&bed); /* of those that the backend has ended, nothing is waited for */
-    assert_int_equal(partings(&bed), 1);
+    assert_int_equal(retiring(&bed), 1);
     receive_end(bed.backend[3], 0);
     pass(&bed, GRACE_MS);
     wait_for(bed.backend[3], POLLHUP);
-    assert_int_equal(partings(&bed), 0);
+    assert_int_equal(retiring(&bed), 0);
     finish(&bed);
 }
 
@@ -234,12 +234,12 @@ static void an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory(void 
     prepare(&bed);
     put(&bed, 0);
     take(&bed, 0);
-    struct parting *taken = CONTAINER(struct parting, grave, bed.worker.loop.graves);
+    struct retiring *taken = CONTAINER(struct retiring, grave, bed.worker.loop.graves);
     assert_non_null(taken);
     send_text(bed.backend[0], "?", 0); /* it is the session's affair */
     wait_for(bed.fds[0], POLLIN);
     taken->source.ready(&taken->source, EPOLLIN | EPOLLRDHUP);
-    assert_int_equal(partings(&bed), 0);
+    assert_int_equal(retiring(&bed), 0);
     finish(&bed);
 }
 
@@ -306,7 +306,7 @@ static void an_idle_leg_gets_fin_and_after_the_grace_rst(void **state)
     receive_end(bed.backend[1], 0);
     backend_closes(&bed, 1);
     look(&bed);
-    assert_int_equal(partings(&bed), 0);
+    assert_int_equal(retiring(&bed), 0);
     assert_int_equal(counter_read(&bed.worker.counters.resets[LEG_BACKEND]), 1);
     assert_true(bed.worker.places); /* listeners that wait for one go on */
     finish(&bed);
@@ -355,7 +355,7 @@ static void the_pool_of_a_target_that_is_gone_keeps_nothing(void **state)
     put(&bed, 2);
     for (int i = 0; i < 3; i++)
         receive_end(bed.backend[i], 0);
-    assert_int_equal(partings(&bed), 3);
+    assert_int_equal(retiring(&bed), 3);
     take(&bed, -1);
     finish(&bed);
 }
@@ -373,7 +373,7 @@ static void a_worker_that_ends_keeps_nothing(void **state)
     pool_empty_all(&bed.worker);
     put(&bed, 3);
     assert_int_equal(bed.pool.count + other.count, 0);
-    assert_int_equal(partings(&bed), 4);
+    assert_int_equal(retiring(&bed), 4);
     pool_close(&other);
     finish(&bed);
 }
@@ -426,7 +426,7 @@ static void those_that_were_idle_for_longest_give_way(void **state)
     assert_int_equal(bed.pool.count, 1);
     pool_give_way(&bed.worker, 2);
     pool_give_way(&bed.worker, 2); /* there is none left */
-    assert_int_equal(partings(&bed), 3);
+    assert_int_equal(retiring(&bed), 3);
     pool_close(&other);
     finish(&bed);
 }

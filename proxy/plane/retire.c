@@ -1,0 +1,99 @@
+#include "proxy/plane/retire.h"
+
+#include "proxy/plane/socket.h"
+#include "reaper/container.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static void close_leg(struct worker *worker, int fd, bool abort)
+{
+    poller_remove(&worker->loop.poller, fd);
+    if (abort) {
+        socket_abort(fd);
+        counter_add(&worker->counters.resets[LEG_BACKEND], 1);
+    } else {
+        close(fd);
+    }
+}
+
+static void free_leg(struct grave *grave)
+{
+    free(CONTAINER(struct retiring, grave, grave));
+}
+
+void retire_bury(struct retiring *leg)
+{
+    leg->fd = -1;
+    loop_bury(&leg->worker->loop, &leg->grave, free_leg);
+}
+
+static void end(struct retiring *leg, bool abort)
+{
+    struct worker *worker = leg->worker;
+    close_leg(worker, leg->fd, abort);
+    plane_release(worker->plane, PLANE_LEG);
+    worker->places = true;
+    loop_clear_alarm(&worker->loop, &leg->alarm);
+    DL_DELETE(worker->retiring, leg);
+    retire_bury(leg);
+}
+
+void retire_abort(struct retiring *leg)
+{
+    end(leg, true);
+}
+
+/* Edges come once: what came with the FIN is read as far as the FIN. */
+static void on_ready(struct poller_source *source, uint32_t events)
+{
+    struct retiring *leg = CONTAINER(struct retiring, source, source);
+    struct worker *worker = leg->worker;
+    ssize_t total = 0;
+    (void)events;
+    while (leg->fd >= 0) {
+        ssize_t n = recv(leg->fd, worker->tools.scratch, RELAY_SCRATCH, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        total += n > 0 ? n : 0;
+        /* So much a turn is enough for what a server may have had under way; who sends more is not about to
+         * close. */
+        if (n <= 0 || total >= RELAY_SCRATCH)
+            end(leg, n > 0);
+    }
+}
+
+static void on_alarm(struct alarm *alarm)
+{
+    end(CONTAINER(struct retiring, alarm, alarm), true);
+}
+
+void retire_adopt(struct retiring *leg, uint64_t grace_ms)
+{
+    struct worker *worker = leg->worker;
+    leg->source.ready = on_ready;
+    leg->alarm.ring = on_alarm;
+    DL_APPEND(worker->retiring, leg);
+    socket_fin(leg->fd);
+    loop_set_alarm(&worker->loop, &leg->alarm, loop_now_ms(&worker->loop) + grace_ms);
+    if (poller_move(&worker->loop.poller, leg->fd, EPOLLIN | EPOLLRDHUP, &leg->source))
+        end(leg, true);
+}
+
+void retire_begin(struct worker *worker, int fd, uint64_t grace_ms)
+{
+    struct retiring *leg = calloc(1, sizeof *leg);
+    if (!leg) {
+        close_leg(worker, fd, true);
+        return;
+    }
+    leg->worker = worker;
+    leg->fd = fd;
+    plane_count(worker->plane, PLANE_LEG);
+    retire_adopt(leg, grace_ms);
+}
