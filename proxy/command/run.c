@@ -4,9 +4,9 @@
 #include "proxy/command/command.h"
 #include "proxy/command/listening.h"
 #include "proxy/command/process.h"
+#include "proxy/patrol/patrol.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
-#include "proxy/watch/leaks.h"
 #include "proxy/watch/log.h"
 
 #include <signal.h>
@@ -24,8 +24,7 @@ struct program {
     struct log *log;
     struct log_ring *ring;
     struct plane *plane;
-    struct leaks *leaks; /* NULL: not watched */
-    uv_timer_t look;
+    struct patrol *patrol; /* NULL: nothing is watched */
     bool draining;
     bool looking_up; /* a name, for which exit(3) would wait */
 };
@@ -36,7 +35,6 @@ static void close_handles(struct program *program)
         if (program->signals[i].loop) /* else it was never made */
             uv_close((uv_handle_t *)&program->signals[i], NULL);
     uv_close((uv_handle_t *)&program->stopped, NULL);
-    uv_close((uv_handle_t *)&program->look, NULL);
 }
 
 static void on_stopped(uv_async_t *handle)
@@ -65,29 +63,22 @@ static void on_hangup(uv_signal_t *handle, int number)
     log_reopen(program->log);
 }
 
-static void on_look(uv_timer_t *handle)
-{
-    struct program *program = handle->data;
-    leaks_look(program->leaks, uv_now(&program->loop));
-}
-
 /* The proxy does its work without; what is missing is the view of leaks beside it. */
-static void watch_leaks(struct program *program, const struct conf *conf)
+static void start_patrol(struct program *program, const struct conf *conf)
 {
-    int error = leaks_open(conf, program->ring, &program->leaks);
+    struct log_ring *ring = log_ring(program->log);
+    int error = ring ? patrol_start(conf, ring, &program->patrol) : UV_ENOMEM;
     if (error)
         log_say(program->ring, CONF_LOG_WARNING, "reaper_off", "error", uv_strerror(error));
-    if (program->leaks)
-        uv_timer_start(&program->look, on_look, 0, conf->reaper.interval_ms);
 }
 
 static int init_handles(struct program *program)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     int error = 0;
-    (void)uv_timer_init(&program->loop, &program->look); /* these two can't fail once the loop is there */
-    (void)uv_async_init(&program->loop, &program->stopped, on_stopped);
-    program->look.data = program->stopped.data = program;
+    (void)uv_async_init(&program->loop, &program->stopped,
+                        on_stopped); /* can't fail once the loop is there */
+    program->stopped.data = program;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         uv_signal_t *handle = &program->signals[i];
         int failed = uv_signal_init(&program->loop, handle);
@@ -191,13 +182,13 @@ static int serve(struct program *program, const struct conf *conf)
         say_started(program);
         say_listening(program, conf);
         say_unserved(program, conf);
-        watch_leaks(program, conf);
+        start_patrol(program, conf);
         process_release_signals();
         uv_run(&program->loop, UV_RUN_DEFAULT);
         process_hold_signals(); /* without our handlers the next one would end us before the log is written */
-        leaks_close(program->leaks);
+        program->looking_up = !patrol_stop(program->patrol);
         /* Joins the workers, so that none of them still sends `stopped`. */
-        program->looking_up = !plane_free(program->plane);
+        program->looking_up |= !plane_free(program->plane);
         log_say(program->ring, CONF_LOG_INFO, "stopped", NULL, NULL);
     }
     close_handles(program);

@@ -16,7 +16,7 @@
 
 /* Bytes a ring holds, a power of two; about a thousand lines. */
 enum { RING_SIZE = 1 << 18 };
-enum { RINGS_MAX = 1032 }; /* the 1024 workers that a configuration may ask for, and the main thread */
+enum { RINGS_MAX = 1032 }; /* 1024 workers may be asked for; the main thread; the patrol */
 
 /* In front of each line in a ring: its level, and its size in two bytes. */
 enum { HEADER = 3 };

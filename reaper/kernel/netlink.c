@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@ enum { BUFFER_BYTES = 256 * 1024, ANSWER_S = 5, ATTEMPTS = 5 };
 struct netlink {
     int fd;
     uint32_t sequence;
+    const atomic_bool *stop; /* NULL: waits for the whole answer time */
     uint8_t buffer[BUFFER_BYTES];
 };
 
@@ -43,6 +45,7 @@ int netlink_open(struct netlink **out)
     if (!netlink)
         return -ENOMEM;
     netlink->sequence = 0;
+    netlink->stop = NULL;
     netlink->fd = netlink_socket();
     if (netlink->fd < 0) {
         int error = netlink->fd;
@@ -51,6 +54,11 @@ int netlink_open(struct netlink **out)
     }
     *out = netlink;
     return 0;
+}
+
+void netlink_stop_on(struct netlink *netlink, const atomic_bool *stop)
+{
+    netlink->stop = stop;
 }
 
 void netlink_close(struct netlink *netlink)
@@ -70,10 +78,28 @@ static int request_send(struct netlink *netlink, const void *bytes, size_t lengt
     return sent < 0 ? -errno : 0;
 }
 
+/* Waits for a datagram by and by, to look whether it is to stop. The kernel's answers are there at once,
+ * except when one was lost. */
+static int reply_await(const struct netlink *netlink)
+{
+    enum { SLICE_MS = 50 };
+    for (int waited_ms = 0; netlink->stop && waited_ms < ANSWER_S * 1000; waited_ms += SLICE_MS) {
+        struct pollfd reply = {.fd = netlink->fd, .events = POLLIN};
+        if (atomic_load(netlink->stop))
+            return -ECANCELED;
+        if (poll(&reply, 1, SLICE_MS) > 0)
+            break;
+    }
+    return 0;
+}
+
 /* Receives one datagram and readies the reader for it. */
 static int reply_receive(struct netlink *netlink, struct diag_reader *reader)
 {
     ssize_t length;
+    int error = reply_await(netlink);
+    if (error)
+        return error;
     do
         length = recv(netlink->fd, netlink->buffer, BUFFER_BYTES, MSG_TRUNC);
     while (length < 0 && errno == EINTR);

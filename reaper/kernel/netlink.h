@@ -13,6 +13,7 @@
 
 #include "reaper/kernel/diag.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct netlink;
@@ -20,6 +21,9 @@ struct netlink;
 /* Opens a socket. Returns 0 and sets *out, or -ENOMEM, -EPROTONOSUPPORT (a kernel without sock_diag), or what
  * socket(2) says. */
 int netlink_open(struct netlink **out);
+
+/* From now on calls stop waiting for the kernel, with -ECANCELED, soon after *stop has become true. */
+void netlink_stop_on(struct netlink *netlink, const atomic_bool *stop);
 
 /* NULL is fine. */
 void netlink_close(struct netlink *netlink);

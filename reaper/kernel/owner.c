@@ -25,6 +25,7 @@ struct inode_set {
 struct walk {
     struct owners *owners;
     struct inode_set wanted;
+    const atomic_bool *stop;
     char *entries; /* for getdents64, allocated once for all directories but /proc itself */
 };
 
@@ -300,7 +301,9 @@ static int processes_walk(struct walk *walk, int proc_fd)
     int error = 0;
     for (const struct dirent *entry; error == 0 && (entry = readdir(directory));) {
         pid_t pid = name_parse(entry->d_name);
-        if (pid > 0)
+        if (walk->stop && atomic_load_explicit(walk->stop, memory_order_relaxed))
+            error = -ECANCELED;
+        else if (pid > 0)
             error = process_walk(walk, proc_fd, entry->d_name, pid);
     }
     closedir(directory);
@@ -319,8 +322,14 @@ static int holder_order(const void *a, const void *b)
 
 int owners_find(struct owners *owners, int proc_fd, const uint32_t *inodes, size_t count)
 {
+    return owners_find_until(owners, proc_fd, inodes, count, NULL);
+}
+
+int owners_find_until(struct owners *owners, int proc_fd, const uint32_t *inodes, size_t count,
+                      const atomic_bool *stop)
+{
     *owners = (struct owners){0};
-    struct walk walk = {.owners = owners, .entries = malloc(ENTRIES_BYTES)};
+    struct walk walk = {.owners = owners, .stop = stop, .entries = malloc(ENTRIES_BYTES)};
     int error = walk.entries ? set_make(&walk.wanted, inodes, count) : -ENOMEM;
     if (error == 0)
         error = processes_walk(&walk, proc_fd);

@@ -14,6 +14,7 @@
  *
  * Sources: proc(5), Documentation/filesystems/proc.rst. */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +53,10 @@ struct owners {
  * open directory, usually /proc. Returns 0, -ENOMEM, or an error of reading that directory itself; processes
  * that vanish or may not be looked into are no error. On an error `owners` is empty. */
 int owners_find(struct owners *owners, int proc_fd, const uint32_t *inodes, size_t count);
+
+/* The same; -ECANCELED soon after *stop has become true. NULL: never. */
+int owners_find_until(struct owners *owners, int proc_fd, const uint32_t *inodes, size_t count,
+                      const atomic_bool *stop);
 
 void owners_clear(struct owners *owners);
 

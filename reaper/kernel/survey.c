@@ -33,6 +33,12 @@ void survey_close(struct survey *survey)
     *survey = (struct survey){.proc_fd = -1};
 }
 
+void survey_stop_on(struct survey *survey, const atomic_bool *stop)
+{
+    survey->stop = stop;
+    netlink_stop_on(survey->netlink, stop);
+}
+
 /* ---- one look ---- */
 
 static bool has_port(const struct survey *survey, uint16_t port)
@@ -48,6 +54,8 @@ static bool has_port(const struct survey *survey, uint16_t port)
 static int row_take(void *context, const struct diag_row *row)
 {
     struct survey *survey = context;
+    if (survey->stop && atomic_load_explicit(survey->stop, memory_order_relaxed))
+        return -ECANCELED;
     if (row->state == survey->now.state && !has_port(survey, row->id.local.port))
         return 0;
     return triage_add(&survey->now, row);
@@ -148,7 +156,7 @@ static int find_holders(struct survey *survey)
     uint32_t *inodes = guard_inodes(&survey->now, &count);
     int error = inodes ? 0 : -ENOMEM;
     if (!error && count > 0)
-        error = owners_find(&survey->owners, survey->proc_fd, inodes, count);
+        error = owners_find_until(&survey->owners, survey->proc_fd, inodes, count, survey->stop);
     free(inodes);
     return error ? error : guard_learn(&survey->now, &survey->owners);
 }

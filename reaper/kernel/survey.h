@@ -12,6 +12,8 @@
 #include "reaper/kernel/owner.h"
 #include "reaper/kernel/triage.h"
 
+#include <stdatomic.h>
+
 struct survey_held {
     const struct owner_holder *first;
     size_t count;
@@ -23,7 +25,8 @@ struct survey {
     struct netlink *netlink;
     int proc_fd;
     struct triage now, before;
-    uint64_t now_ms; /* of the last look */
+    const atomic_bool *stop; /* NULL: never */
+    uint64_t now_ms;         /* of the last look */
     struct owners owners;
     struct survey_held *held; /* who holds each leak of `now`; NULL: not looked for */
     bool brief;               /* set it to leave out what peers did, which halves the cost of a look */
@@ -35,6 +38,9 @@ struct survey {
 int survey_open(struct survey *survey, const uint16_t *ports, size_t port_count, unsigned state);
 
 void survey_close(struct survey *survey);
+
+/* Once *stop is true a dump or a walk under way is given up soon, with -ECANCELED. */
+void survey_stop_on(struct survey *survey, const atomic_bool *stop);
 
 /* One dump; what the last one knew is carried over. Errors are those of netlink_dump() and triage_add(): then
  * what was known stays known, so that a host that is too busy for one dump does not make its leaks young. */

@@ -78,7 +78,13 @@ class ThePortOfARemoteBackend(unittest.TestCase):
                 proxy.wait_for_line("msg=leaks count=0")
             self.assertEqual(other.in_close_wait(), set(ports))
 
-    def test_is_watched_when_it_is_named(self):
+    def test_is_looked_up_where_it_has_a_name(self):
+        with Owner() as service:
+            service.leak(2, close=True)
+            with watch(f'["localhost:{service.port}"]', "watch: backends"):
+                wait_for(lambda: not service.in_close_wait(), "its leaks are ended")
+
+    def test_is_watched_when_the_port_is(self):
         with Owner() as other:
             other.leak(2, close=True)
             with watch(f'["{REMOTE}:{other.port}"]', f"watch: [{other.port}]"):

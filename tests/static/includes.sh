@@ -2,7 +2,8 @@
 # Holds every #include to the arrows between the parts:
 #
 #   proxy -> conf -> reaper     proxy -> reaper     proxy/command -> bench
-#   within proxy:  command -> watch, plane -> loop;  plane -> the counters and the log of watch
+#   within proxy:  command -> patrol, watch, plane -> loop;  plane -> the counters and the log of watch;
+#                  patrol -> the log of watch
 #   within reaper: policy and kernel do not know each other
 #
 # A part may use libc and the kernel's headers; libraries only where its row says so. Takes another root for the
@@ -20,6 +21,7 @@ conf/          | conf/ reaper/ | libfyaml.h uthash.h
 bench/         | bench/ reaper/ | uv.h llhttp.h jansson.h uthash.h
 proxy/loop/    | proxy/loop/ reaper/policy/wheel.h reaper/container.h | uv.h utlist.h
 proxy/plane/   | proxy/plane/ proxy/loop/ proxy/watch/counters.h proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h llhttp.h uthash.h utlist.h
+proxy/patrol/  | proxy/patrol/ proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h
 proxy/watch/   | proxy/watch/ conf/ reaper/ version.h | uv.h llhttp.h jansson.h uthash.h microhttpd.h
 proxy/command/ | proxy/ bench/ conf/ reaper/ version.h | uv.h jansson.h uthash.h ncurses.h cap-ng.h systemd/
 proxy/         | proxy/command/command.h proxy/command/process.h version.h |

@@ -1,6 +1,6 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/watch/leaks.h"
+#include "proxy/patrol/leaks.h"
 #include "tests/unit/faults.h"
 #include "tests/unit/sockets.h"
 
@@ -78,6 +78,8 @@ static void client_close(struct leaker *leaker, int client)
 
 /* ---- what watches it ---------------------------------------------------------------------------------- */
 
+static atomic_bool stop;
+
 struct fixture {
     char folder[32], target[64];
     struct conf conf;
@@ -96,7 +98,7 @@ static void watch(struct fixture *f, uint16_t port, enum ladder_action action)
     f->conf.log = (struct conf_log){.level = CONF_LOG_INFO, .target = f->target};
     f->now_ms = UINT64_C(1000000000);
     assert_int_equal(log_open(&f->conf.log, &f->log), 0);
-    assert_int_equal(leaks_open(&f->conf, log_ring(f->log), &f->leaks), 0);
+    assert_int_equal(leaks_open(&f->conf, log_ring(f->log), &stop, &f->leaks), 0);
     assert_non_null(f->leaks);
 }
 
@@ -253,6 +255,27 @@ static void that_it_sees_nothing_is_said_once_and_nothing_is_forgotten(void **st
     leaker_end(&leaker);
 }
 
+static void a_look_that_is_stopped_says_nothing(void **state)
+{
+    struct leaker leaker;
+    struct fixture f;
+    (void)state;
+    leaker_start(&leaker);
+    watch(&f, leaker.port, LADDER_BOTH);
+    for (int i = 0; i < LEAKS; i++)
+        client_close(&leaker, i);
+    look_once(&f);
+    atomic_store(&stop, true);
+    for (int i = 0; i < 3; i++)
+        look_once(&f);
+    atomic_store(&stop, false);
+    char *text = unwatch(&f);
+    assert_int_equal(count_of(text, "reaper_blind"), 0);
+    assert_int_equal(count_of(text, "leak_ended"), 0);
+    free(text);
+    leaker_end(&leaker);
+}
+
 static void that_one_cannot_be_ended_is_said_with_the_reason_and_not_at_every_look(void **state)
 {
     struct leaker leaker;
@@ -314,7 +337,7 @@ static void what_keeps_it_from_watching_is_told(void **state)
         for (unsigned call = 1; call <= faults[i].calls; call++) {
             int fds = count_descriptors();
             fault_arm(faults[i].site, FAULT_MINE, faults[i].error, call, 1);
-            assert_int_equal(leaks_open(&conf, NULL, &leaks), -faults[i].error);
+            assert_int_equal(leaks_open(&conf, NULL, &stop, &leaks), -faults[i].error);
             assert_int_equal(fault_disarm(), 1);
             assert_null(leaks);
             assert_int_equal(count_descriptors(), fds);
@@ -327,9 +350,28 @@ static void nothing_to_watch_is_no_error(void **state)
     struct conf conf = {.reaper = {.action = LADDER_REPORT}};
     struct leaks *leaks = NULL;
     (void)state;
-    assert_int_equal(leaks_open(&conf, NULL, &leaks), 0);
+    assert_int_equal(leaks_open(&conf, NULL, &stop, &leaks), 0);
     assert_null(leaks);
     leaks_close(leaks);
+}
+
+/* As the name service would: it knows loopback only. */
+static void resolve(struct fixture *f, const char *name)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct addrinfo many[10], address = {.ai_addr = (struct sockaddr *)&in, .ai_addrlen = sizeof in};
+    if (!name) {
+        assert_null(leaks_name(f->leaks, 0));
+        return;
+    }
+    assert_string_equal(leaks_name(f->leaks, 0), name);
+    assert_null(leaks_name(f->leaks, 1));
+    for (size_t i = 0; i < 10; i++) { /* more than are taken */
+        many[i] = address;
+        many[i].ai_next = i < 9 ? &many[i + 1] : NULL;
+    }
+    leaks_set_addresses(f->leaks, 0, many);
+    leaks_set_addresses(f->leaks, 0, &address);
 }
 
 /* How many leaks of that leaker's port are seen by somebody who watches a backend with this one server. */
@@ -344,8 +386,9 @@ static size_t seen_at(const struct leaker *leaker, const struct conf_server *ser
     f.conf.backends = &backend;
     f.conf.backend_count = 1;
     servers[0].port = leaker->port;
-    assert_int_equal(leaks_open(&f.conf, log_ring(f.log), &f.leaks), 0);
+    assert_int_equal(leaks_open(&f.conf, log_ring(f.log), &stop, &f.leaks), 0);
     assert_non_null(f.leaks);
+    resolve(&f, server->host);
     look_once(&f);
     look_once(&f);
     char *text = unwatch(&f);
@@ -383,7 +426,7 @@ static void a_backends_server_is_watched_at_its_address_and_nowhere_else(void **
         {"192.0.2.77", 0}, {"127.0.0.2", 0},        {"::1", 0},     {"::", 0},
     };
     struct leaker leaker;
-    char name[] = "Localhost";
+    char name[] = "service";
     (void)state;
     leaker_start(&leaker);
     client_close(&leaker, 0);
@@ -406,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_backends_server_is_watched_at_its_address_and_nowhere_else),
         cmocka_unit_test(whose_peer_waits_for_an_answer_is_left_alone),
         cmocka_unit_test(that_it_sees_nothing_is_said_once_and_nothing_is_forgotten),
+        cmocka_unit_test(a_look_that_is_stopped_says_nothing),
         cmocka_unit_test(that_one_cannot_be_ended_is_said_with_the_reason_and_not_at_every_look),
         cmocka_unit_test(a_look_without_memory_is_made_up_for_by_the_next),
         cmocka_unit_test(what_keeps_it_from_watching_is_told),

@@ -1,4 +1,4 @@
-#include "proxy/watch/leaks.h"
+#include "proxy/patrol/leaks.h"
 
 #include "reaper/error.h"
 #include "reaper/kernel/guard.h"
@@ -17,13 +17,24 @@ enum { SAY_EVERY_MS = 10000, OWNERS_SAID = 8 };
 /* Sockets ended in one look; the next look goes on. */
 enum { ACTS_MAX = 1000 };
 
+/* Addresses of one server. */
+enum { ADDRESSES_MAX = 8 };
+
+struct watched {
+    const char *name; /* NULL: it has an address of its own */
+    uint16_t port;
+    struct diag_endpoint addresses[ADDRESSES_MAX];
+    size_t address_count;
+};
+
 struct leaks {
     const struct conf_reaper *conf;
+    const atomic_bool *stop;
     struct log_ring *ring;
     struct survey survey;
     uint16_t *ports; /* of all that is watched */
     size_t port_count;
-    struct diag_endpoint *servers; /* addresses of backends' servers, if these are watched */
+    struct watched *servers; /* of the backends, if these are watched */
     size_t server_count;
     uint32_t *own; /* inodes of this process's sockets, sorted; read when they matter */
     size_t own_count, own_room;
@@ -99,8 +110,9 @@ static bool is_watched(const struct leaks *leaks, const struct leak *leak)
         if (leaks->conf->ports[i] == local->port)
             return true;
     for (size_t i = 0; i < leaks->server_count; i++)
-        if (diag_endpoint_equal(&leaks->servers[i], local))
-            return true;
+        for (size_t k = 0; k < leaks->servers[i].address_count; k++)
+            if (diag_endpoint_equal(&leaks->servers[i].addresses[k], local))
+                return true;
     return false;
 }
 
@@ -289,7 +301,8 @@ static void end_due(struct leaks *leaks, uint64_t now_ms)
     struct survey *survey = &leaks->survey;
     if (!any_needs_owners(leaks, now_ms) || survey_owners(survey) != 0)
         return;
-    for (size_t i = 0, acts = 0; i < survey->now.leak_count && acts < ACTS_MAX; i++) {
+    for (size_t i = 0, acts = 0; i < survey->now.leak_count && acts < ACTS_MAX && !atomic_load(leaks->stop);
+         i++) {
         const struct leak *leak = &survey->now.leaks[i];
         if (guard_check(leak, &policy, now_ms) != GUARD_CLEAR)
             continue;
@@ -305,6 +318,8 @@ static void end_due(struct leaks *leaks, uint64_t now_ms)
 void leaks_look(struct leaks *leaks, uint64_t now_ms)
 {
     int error = survey_look(&leaks->survey, now_ms);
+    if (error == -ECANCELED)
+        return;
     if (error) {
         if (error != leaks->failed)
             log_say(leaks->ring, CONF_LOG_WARNING, "reaper_blind", "error", error_text(error));
@@ -320,40 +335,54 @@ void leaks_look(struct leaks *leaks, uint64_t now_ms)
     log_flush(leaks->ring);
 }
 
-/* Watches the server's address. One that listens on any address is reached by way of loopback. */
-static void take_server(struct leaks *leaks, const struct diag_endpoint *server)
+/* A server that listens on any address is reached by way of loopback. */
+static void take_address(struct watched *server, const struct sockaddr_storage *address)
 {
-    struct diag_endpoint *endpoint = &leaks->servers[leaks->server_count++];
-    bool v4 = diag_host_is_v4(server->host);
-    *endpoint = *server;
-    if (diag_host_is_any(server->host)) {
-        endpoint->host[12] = v4 ? 127 : 0;
+    struct diag_endpoint *endpoint = &server->addresses[server->address_count];
+    if (server->address_count == ADDRESSES_MAX || !diag_endpoint_of(address, endpoint))
+        return;
+    if (diag_host_is_any(endpoint->host)) {
+        endpoint->host[12] = diag_host_is_v4(endpoint->host) ? 127 : 0;
         endpoint->host[15] = 1;
     }
-    leaks->ports[leaks->port_count++] = server->port;
+    endpoint->port = server->port;
+    server->address_count++;
 }
 
-static void take_name(struct leaks *leaks, const struct conf_server *server)
+static void take_server(struct leaks *leaks, const struct conf_server *conf)
 {
-    static const struct diag_endpoint v4 = {.host = {[10] = 0xff, 0xff, 127, 0, 0, 1}}, v6 = {.host[15] = 1};
-    const struct diag_endpoint *const hosts[] = {&v4, &v6};
-    for (size_t i = 0; i < 2 && strcasecmp(server->host, "localhost") == 0; i++) {
-        struct diag_endpoint endpoint = *hosts[i];
-        endpoint.port = server->port;
-        take_server(leaks, &endpoint);
-    }
+    if (conf->port == 0)
+        return;
+    struct watched *server = &leaks->servers[leaks->server_count++];
+    *server = (struct watched){.name = conf->host, .port = conf->port};
+    leaks->ports[leaks->port_count++] = conf->port;
+    if (!conf->host)
+        take_address(server, &conf->address.address);
 }
 
-static void take_backends(struct leaks *leaks, const struct conf *conf)
+static struct watched *named(const struct leaks *leaks, size_t index)
 {
-    for (size_t b = 0; b < conf->backend_count; b++) {
-        for (size_t s = 0; s < conf->backends[b].server_count; s++) {
-            const struct conf_server *server = &conf->backends[b].servers[s];
-            struct diag_endpoint endpoint;
-            if (server->host)
-                take_name(leaks, server);
-            else if (diag_endpoint_of(&server->address.address, &endpoint))
-                take_server(leaks, &endpoint);
+    for (size_t i = 0; i < leaks->server_count; i++)
+        if (leaks->servers[i].name && index-- == 0)
+            return &leaks->servers[i];
+    return NULL;
+}
+
+const char *leaks_name(const struct leaks *leaks, size_t index)
+{
+    const struct watched *server = named(leaks, index);
+    return server ? server->name : NULL;
+}
+
+void leaks_set_addresses(struct leaks *leaks, size_t index, const struct addrinfo *addresses)
+{
+    struct watched *server = named(leaks, index);
+    server->address_count = 0;
+    for (; addresses; addresses = addresses->ai_next) {
+        struct sockaddr_storage address = {0};
+        if (addresses->ai_addrlen <= sizeof address) {
+            memcpy(&address, addresses->ai_addr, addresses->ai_addrlen);
+            take_address(server, &address);
         }
     }
 }
@@ -362,19 +391,20 @@ static int take_watched(struct leaks *leaks, const struct conf *conf)
 {
     size_t servers = 0;
     for (size_t b = 0; b < conf->backend_count; b++)
-        servers += 2 * conf->backends[b].server_count; /* a name may have two addresses */
+        servers += conf->backends[b].server_count;
     leaks->ports = calloc(conf->reaper.port_count + servers + 1, sizeof *leaks->ports);
     leaks->servers = calloc(servers + 1, sizeof *leaks->servers);
     if (!leaks->ports || !leaks->servers)
         return -ENOMEM;
     for (size_t i = 0; i < conf->reaper.port_count; i++)
         leaks->ports[leaks->port_count++] = conf->reaper.ports[i];
-    if (conf->reaper.backends)
-        take_backends(leaks, conf);
+    for (size_t b = 0; conf->reaper.backends && b < conf->backend_count; b++)
+        for (size_t i = 0; i < conf->backends[b].server_count; i++)
+            take_server(leaks, &conf->backends[b].servers[i]);
     return 0;
 }
 
-int leaks_open(const struct conf *conf, struct log_ring *ring, struct leaks **out)
+int leaks_open(const struct conf *conf, struct log_ring *ring, const atomic_bool *stop, struct leaks **out)
 {
     struct leaks *leaks = calloc(1, sizeof *leaks);
     *out = NULL;
@@ -382,10 +412,13 @@ int leaks_open(const struct conf *conf, struct log_ring *ring, struct leaks **ou
         return -ENOMEM;
     leaks->conf = &conf->reaper;
     leaks->ring = ring;
+    leaks->stop = stop;
     leaks->survey.proc_fd = -1;
     int error = take_watched(leaks, conf);
     if (!error && leaks->port_count > 0)
         error = survey_open(&leaks->survey, leaks->ports, leaks->port_count, DIAG_CLOSE_WAIT);
+    if (!error && leaks->port_count > 0)
+        survey_stop_on(&leaks->survey, stop);
     if (error || leaks->port_count == 0) {
         leaks_close(leaks);
         return error;
