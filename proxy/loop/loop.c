@@ -5,44 +5,86 @@
 #include <assert.h>
 #include <utlist.h>
 
+/* What each part of a pass may take, beside what is begun when it is over. */
+enum { SHARE_MS = 2 };
+
 /* Alarms that ring before sockets get their turn. Ending a session takes some 50 us, for the look whether its
  * peer is gone, and thousands of deadlines may come due in one millisecond. */
 enum { ALARMS_PER_PASS = 64 };
 
+/* ---- shares ---- */
+
+static void begin_share(struct loop *loop)
+{
+    loop->share_ns = uv_hrtime() + UINT64_C(1000000) * SHARE_MS;
+}
+
+bool loop_share_is_over(const struct loop *loop)
+{
+    return uv_hrtime() >= loop->share_ns;
+}
+
 /* ---- tasks ---- */
+
+/* Those that are queued now; what they queue again is behind them, and waits for another round. */
+static void run_tasks(struct loop *loop, struct task **queue)
+{
+    uint64_t round = ++loop->round;
+    begin_share(loop);
+    while (*queue && (*queue)->round != round) {
+        struct task *task = *queue;
+        loop_forget(loop, task);
+        uv_update_time(&loop->uv);
+        task->run(task);
+        if (loop_share_is_over(loop))
+            break;
+    }
+}
 
 static void on_idle(uv_idle_t *handle)
 {
     struct loop *loop = handle->data;
-    struct task *task;
-    size_t count;
-    DL_COUNT(loop->tasks, task, count);
-    /* What these put off again is behind them and waits for the next pass. */
-    while (count-- > 0 && loop->tasks) {
-        task = loop->tasks;
-        loop_forget(loop, task);
-        task->run(task);
-    }
-    if (!loop->tasks)
-        uv_idle_stop(&loop->idle);
+    run_tasks(loop, &loop->put_off);
+    run_tasks(loop, &loop->soon); /* those that the last share was too short for */
     loop_settle(loop);
+}
+
+static void on_waiting(void *context)
+{
+    struct loop *loop = context;
+    uv_update_time(&loop->uv);
+    (void)poller_deliver(&loop->poller); /* there is another pass for the others */
+    run_tasks(loop, &loop->soon);
+    loop_settle(loop);
+}
+
+static void queue(struct loop *loop, struct task *task, struct task **queue)
+{
+    if (loop_is_queued(task))
+        return;
+    task->queue = queue;
+    task->round = loop->round;
+    DL_APPEND(*queue, task);
+    uv_idle_start(&loop->idle, on_idle);
+}
+
+void loop_do_soon(struct loop *loop, struct task *task)
+{
+    queue(loop, task, &loop->soon);
 }
 
 void loop_put_off(struct loop *loop, struct task *task)
 {
-    if (task->queued)
-        return;
-    task->queued = true;
-    DL_APPEND(loop->tasks, task);
-    uv_idle_start(&loop->idle, on_idle);
+    queue(loop, task, &loop->put_off);
 }
 
 void loop_forget(struct loop *loop, struct task *task)
 {
-    if (!task->queued)
+    (void)loop;
+    if (!loop_is_queued(task))
         return;
-    task->queued = false;
-    DL_DELETE(loop->tasks, task);
+    DL_DELETE(*task->queue, task);
+    task->queue = NULL;
 }
 
 /* ---- alarms ---- */
@@ -69,10 +111,14 @@ static void on_timer(uv_timer_t *handle)
     struct loop *loop = handle->data;
     struct wheel_entry *entry;
     loop->timer_due_ms = UINT64_MAX;
+    uv_update_time(&loop->uv);
     poller_catch_up(&loop->poller);
+    begin_share(loop);
     for (int i = 0; i < ALARMS_PER_PASS && (entry = wheel_pop(&loop->wheel, loop_now_ms(loop))); i++) {
         struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
         alarm->ring(alarm);
+        if (loop_share_is_over(loop))
+            break;
     }
     loop_settle(loop);
 }
@@ -111,13 +157,11 @@ void loop_settle(struct loop *loop)
 {
     empty_graves(loop);
     loop->settled(loop->context);
-    if (!loop_is_closing(loop))
-        set_timer(loop);
-}
-
-static void on_batch(void *context)
-{
-    loop_settle(context);
+    if (loop_is_closing(loop))
+        return;
+    if (!loop->soon && !loop->put_off)
+        uv_idle_stop(&loop->idle);
+    set_timer(loop);
 }
 
 int loop_init(struct loop *loop, void (*settled)(void *context), void *context)
@@ -126,7 +170,7 @@ int loop_init(struct loop *loop, void (*settled)(void *context), void *context)
     int error = uv_loop_init(&loop->uv);
     if (error)
         return error;
-    error = poller_init(&loop->poller, &loop->uv, on_batch, loop);
+    error = poller_init(&loop->poller, &loop->uv, on_waiting, loop);
     if (error) {
         uv_loop_close(&loop->uv);
         return error;

@@ -5,8 +5,18 @@
  * little longer. The loop knows nobody: whoever has something to do on it embeds a source, a task, an alarm
  * or a grave, and is called.
  *
- * A pass: libuv wakes up for the poller, for the timer or for tasks, and calls those concerned. Every pass
- * ends in loop_settle(): graves are emptied, `settled` is called, and the timer is set for the next alarm.
+ *   +-> alarms that are due -> tasks that were put off -> what happened to sockets, and -> loop_settle() -+
+ *   |                                                     the tasks made of that                          |
+ *   +-----------------------------------------------------------------------------------------------------+
+ *
+ * A pass ends, whatever comes. Each of its three parts has a share of time (SHARE_MS), which is over for all
+ * who work in it once it has been used: what is left waits for the next pass, behind the other two parts. One
+ * that was put off waits for the next pass in any case, so that a share is for many. What a source, a task or
+ * an alarm does at once has to have a bound of its own.
+ *
+ * Time is read when a batch of events has come, before each task, and once for the alarms of a pass, before
+ * what happened until then is delivered: who is told by an alarm that it is late has been told of everything
+ * that came in time, or still has its task queued.
  *
  * Nothing is allocated. One thread a loop; who embeds something takes it out before its memory goes. */
 
@@ -17,11 +27,12 @@
 #include <stdint.h>
 #include <uv.h>
 
-/* Work that waits for the next pass, so that one flow can't keep the others waiting. Queued at most once. */
+/* Work that waits for its turn. Queued at most once. */
 struct task {
     struct task *prev, *next;
     void (*run)(struct task *task);
-    bool queued;
+    struct task **queue; /* NULL: in none */
+    uint64_t round;      /* of the loop, when it was queued */
 };
 
 /* Something that is to happen at a time. */
@@ -40,7 +51,10 @@ struct loop {
     uv_loop_t uv;
     struct poller poller;
     struct wheel wheel;    /* of alarms */
-    struct task *tasks;    /* for the next pass */
+    struct task *soon;     /* tasks, made of what happened to sockets */
+    struct task *put_off;  /* tasks that were put off */
+    uint64_t round;        /* how often tasks have been run */
+    uint64_t share_ns;     /* when the present share is over, on uv_hrtime()'s clock */
     struct grave *graves;  /* to be emptied when this pass ends */
     uint64_t timer_due_ms; /* UINT64_MAX: not set */
     uv_timer_t timer;
@@ -62,14 +76,26 @@ bool loop_is_closing(const struct loop *loop);
 /* After uv_run() has returned, with all handles closed: empties the graves, and ends the loop. */
 void loop_end(struct loop *loop);
 
-/* Milliseconds of a monotonic clock, as of this pass. */
+/* Milliseconds of a monotonic clock: now, but for what was done since it was read (above). */
 static inline uint64_t loop_now_ms(const struct loop *loop)
 {
     return uv_now(&loop->uv);
 }
 
-/* Runs the task in the next pass; nothing if it is queued already. */
+/* Runs the task once what happened to sockets has been delivered; nothing if it is queued already. */
+void loop_do_soon(struct loop *loop, struct task *task);
+
+/* Runs the task in the next pass, for it has had its share of this one; nothing if it is queued already. */
 void loop_put_off(struct loop *loop, struct task *task);
+
+static inline bool loop_is_queued(const struct task *task)
+{
+    return task->queue != NULL;
+}
+
+/* Whether the present share of time has been used. For who has many things to do, between two of them. */
+bool loop_share_is_over(const struct loop *loop);
+
 void loop_forget(struct loop *loop, struct task *task);
 
 /* Makes the alarm ring at the latest at due_ms. One that is set for earlier stays: who is woken early looks

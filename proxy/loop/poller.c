@@ -8,11 +8,8 @@
 /* Events taken from the kernel at once. */
 enum { BATCH = 256 };
 
-/* Batches that poller_catch_up() delivers at most: twice the descriptors that fill them. */
-enum { CATCH_UP = 2 * 65536 / BATCH };
-
 /* Delivers one batch; returns how many events it had. */
-static int deliver(struct poller *poller)
+static size_t deliver(struct poller *poller)
 {
     struct epoll_event batch[BATCH];
     int count = epoll_wait(poller->fd, batch, BATCH, 0);
@@ -21,27 +18,34 @@ static int deliver(struct poller *poller)
         struct poller_source *source = batch[i].data.ptr;
         source->ready(source, batch[i].events);
     }
-    poller->settle(poller->context);
-    return count;
+    return count > 0 ? (size_t)count : 0;
 }
 
-static void on_readable(uv_poll_t *handle, int status, int events)
+bool poller_deliver(struct poller *poller)
 {
-    (void)status; /* an epoll descriptor reports no errors */
-    (void)events;
-    (void)deliver(handle->data);
+    return deliver(poller) == BATCH;
 }
 
 void poller_catch_up(struct poller *poller)
 {
-    for (int batches = 0; batches < CATCH_UP && deliver(poller) == BATCH; batches++)
-        ;
+    size_t delivered = 0, most = poller->watched, count;
+    do {
+        count = deliver(poller);
+        delivered += count;
+    } while (count == BATCH && delivered < most);
 }
 
-int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context)
+static void on_readable(uv_poll_t *handle, int status, int events)
 {
-    poller->settle = settle;
-    poller->context = context;
+    struct poller *poller = handle->data;
+    (void)status; /* an epoll descriptor reports no errors */
+    (void)events;
+    poller->waiting(poller->context);
+}
+
+int poller_init(struct poller *poller, uv_loop_t *loop, void (*waiting)(void *context), void *context)
+{
+    *poller = (struct poller){.waiting = waiting, .context = context};
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     if (poller->fd < 0)
         return -errno;
@@ -58,12 +62,16 @@ int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), 
 int poller_add(struct poller *poller, int fd, uint32_t events, struct poller_source *source)
 {
     struct epoll_event event = {.events = events | EPOLLET, .data.ptr = source};
-    return epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+    if (epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event))
+        return -errno;
+    poller->watched++;
+    return 0;
 }
 
 void poller_remove(struct poller *poller, int fd)
 {
-    (void)epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, NULL); /* ENOENT: a listener that never opened */
+    if (epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, NULL) == 0) /* ENOENT: a listener that never opened */
+        poller->watched--;
 }
 
 int poller_move(struct poller *poller, int fd, uint32_t events, struct poller_source *source)

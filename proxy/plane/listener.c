@@ -6,11 +6,17 @@
 #include "reaper/container.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 /* Connections accepted before others get their turn. */
-enum { ACCEPTS_PER_TURN = 64 };
+enum { ACCEPTS_PER_PASS = 64 };
+
+/* What the backlog of a unix socket holds at most, for the kernel does not tell: net.core.somaxconn, by
+ * default. */
+enum { BACKLOG_UNIX = 4096 };
 
 /* A listener at its limit stops and goes on with every session that ends; it says so this often at most. */
 enum { SAY_EVERY_MS = 10000 };
@@ -89,27 +95,32 @@ static bool accept_one(struct listener *listener)
     return !error;
 }
 
-static void accept_some(struct listener *listener)
+/* False when there is none left, or none can be taken now. */
+static bool accept_some(struct listener *listener)
 {
-    if (loop_now_ms(&listener->worker->loop) < listener->rest_until_ms)
-        return; /* the alarm is set */
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+    struct loop *loop = &listener->worker->loop;
+    for (int i = 0; i < ACCEPTS_PER_PASS && (i == 0 || !loop_share_is_over(loop)); i++)
         if (!accept_one(listener))
-            return;
-    loop_put_off(&listener->worker->loop, &listener->task);
+            return false;
+    return true;
 }
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
     struct listener *listener = CONTAINER(struct listener, source, source);
     (void)events;
-    if (listener->fd >= 0 && !listener->task.queued)
-        accept_some(listener);
+    if (listener->fd >= 0)
+        loop_do_soon(&listener->worker->loop, &listener->task);
 }
 
 static void on_task(struct task *task)
 {
-    accept_some(CONTAINER(struct listener, task, task));
+    struct listener *listener = CONTAINER(struct listener, task, task);
+    struct loop *loop = &listener->worker->loop;
+    if (loop_now_ms(loop) < listener->rest_until_ms)
+        return; /* the alarm is set */
+    if (accept_some(listener))
+        loop_put_off(loop, task);
 }
 
 static void on_retry(struct alarm *alarm)
@@ -143,20 +154,52 @@ void listener_open(struct listener *listener)
 
 void listener_resume(struct listener *listener)
 {
-    if (listener->fd < 0 || !listener->paused || listener->task.queued)
-        return;
-    accept_some(listener);
+    if (listener->fd >= 0 && listener->paused)
+        loop_do_soon(&listener->worker->loop, &listener->task);
 }
 
-void listener_close(struct listener *listener, bool accept_rest)
+/* How many connections wait to be accepted: net/ipv4/tcp.c, tcp_get_info(), for a listening socket. */
+static uint64_t backlog(int fd)
 {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size))
+        return BACKLOG_UNIX;
+    return info.tcpi_unacked;
+}
+
+bool listener_finish(struct listener *listener)
+{
+    struct loop *loop = &listener->worker->loop;
+    if (listener->fd < 0)
+        return true;
+    if (!listener->finishing) {
+        listener->finishing = true;
+        listener->paused = false;
+        listener->waiting = backlog(listener->fd);
+        loop_forget(loop, &listener->task);
+        loop_clear_alarm(loop, &listener->retry);
+        poller_remove(&loop->poller, listener->fd);
+    }
+    for (int i = 0; i < ACCEPTS_PER_PASS && listener->waiting > 0; i++) {
+        if (i > 0 && loop_share_is_over(loop))
+            return false;
+        listener->waiting = accept_one(listener) ? listener->waiting - 1 : 0;
+    }
+    if (listener->waiting > 0)
+        return false;
+    listener_close(listener);
+    return true;
+}
+
+void listener_close(struct listener *listener)
+{
+    struct loop *loop = &listener->worker->loop;
     if (listener->fd < 0)
         return;
-    while (accept_rest && accept_one(listener))
-        ;
-    loop_forget(&listener->worker->loop, &listener->task);
-    loop_clear_alarm(&listener->worker->loop, &listener->retry);
-    poller_remove(&listener->worker->loop.poller, listener->fd);
+    loop_forget(loop, &listener->task);
+    loop_clear_alarm(loop, &listener->retry);
+    poller_remove(&loop->poller, listener->fd);
     close(listener->fd);
     listener->fd = -1;
 }

@@ -22,6 +22,8 @@ struct listener {
     struct frontend *frontend;
     int fd;
     bool registered;        /* with the poller */
+    bool finishing;         /* is to accept no more than `waiting` */
+    uint64_t waiting;       /* in the backlog, at most */
     bool paused;            /* had to stop */
     uint64_t say_again_ms;  /* not before */
     uint64_t rest_until_ms; /* accepts nothing before */
@@ -35,7 +37,11 @@ void listener_open(struct listener *listener);
 /* Tries again if it had to stop. */
 void listener_resume(struct listener *listener);
 
-/* Closes; `accept_rest`: after accepting what the backlog holds, as far as limits allow. */
-void listener_close(struct listener *listener, bool accept_rest);
+/* Accepts what the backlog held at the first call, as far as limits allow and a share of a pass at a time;
+ * then closes. To be called once a pass until it returns true: closed. */
+bool listener_finish(struct listener *listener);
+
+/* Closes it at once. */
+void listener_close(struct listener *listener);
 
 #endif

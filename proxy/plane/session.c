@@ -505,10 +505,23 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
     }
 }
 
+/* A leg that was reset behind its FIN: nothing is left to read that would tell. False once the session has
+ * ended. */
+static bool see_resets(struct session *s)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (session_leg(s, leg)->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in &&
+            !session_step_gone(s, leg))
+            return false;
+    return true;
+}
+
 static void run(struct session *s)
 {
     uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
     bool again = false;
+    if (!see_resets(s))
+        return;
     if (s->pair.phase == PAIR_CONNECTING && !connected(s))
         return;
     do { /* at most once more for each leg, for it breaks only once, and for each message */
@@ -548,11 +561,7 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->error = -ECONNRESET;
         l->broken = true;
     }
-    /* Reset behind its FIN: nothing is left to read that would tell. */
-    if (l->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in && !session_step_gone(s, leg))
-        return;
-    if (!s->task.queued)
-        run(s);
+    loop_do_soon(&s->worker->loop, &s->task);
 }
 
 static void client_ready(struct poller_source *source, uint32_t events)
@@ -565,9 +574,21 @@ static void backend_ready(struct poller_source *source, uint32_t events)
     leg_ready(CONTAINER(struct session, legs[LEG_BACKEND].source, source), LEG_BACKEND, events);
 }
 
+static void expire(struct session *s)
+{
+    s->expired = false;
+    /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
+    if (session_look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
+        !loop_is_queued(&s->task))
+        run(s);
+}
+
 static void on_task(struct task *task)
 {
-    run(CONTAINER(struct session, task, task));
+    struct session *s = CONTAINER(struct session, task, task);
+    run(s);
+    if (!has_ended(s) && s->expired)
+        expire(s);
 }
 
 static void on_alarm(struct alarm *alarm)
@@ -575,12 +596,14 @@ static void on_alarm(struct alarm *alarm)
     struct session *s = CONTAINER(struct session, alarm, alarm);
     if (has_ended(s)) {
         look_again(s);
-        return;
+    } else if (loop_is_queued(&s->task)) {
+        /* No time is held against a session that waits for us: its work comes first, and without delay. */
+        s->expired = true;
+        loop_forget(&s->worker->loop, &s->task);
+        loop_do_soon(&s->worker->loop, &s->task);
+    } else {
+        expire(s);
     }
-    /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
-    if (session_look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
-        !s->task.queued)
-        run(s);
 }
 
 /* ---- the interface ---- */

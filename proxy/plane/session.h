@@ -40,6 +40,7 @@ struct session {
     struct exchange *exchange; /* NULL: mode tcp */
     struct alarm alarm;        /* the next deadline */
     struct task task;          /* more to relay */
+    bool expired;              /* the alarm rang while the task was queued */
     uint64_t id;               /* unique in this process */
     enum place place;
     bool detached;          /* has no leg at its target any more */

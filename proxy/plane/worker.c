@@ -16,9 +16,12 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* Sessions that are aborted in one turn, and how long they wait in all for a log that takes no lines: its
- * ring holds those of about a thousand. */
-enum { ABORTS_PER_TURN = 64, ABORTS_WAIT_MS = 1000 };
+/* Pooled legs that are retired in one pass of an end, and sessions that are aborted in one. */
+enum { RETIRED_PER_PASS = 64, ABORTS_PER_PASS = 64 };
+
+/* How long sessions to be aborted wait in all for a log that takes no lines: its ring holds those of about a
+ * thousand. */
+enum { ABORTS_WAIT_MS = 1000 };
 
 /* ---- sessions ---- */
 
@@ -39,6 +42,8 @@ void worker_session_ended(struct worker *worker, struct session *session)
 
 void worker_session_done(struct worker *worker, struct session *session)
 {
+    if (worker->drain_next == session)
+        worker->drain_next = session->next;
     DL_DELETE(worker->sessions, session);
     loop_bury(&worker->loop, &session->grave, session_free);
 }
@@ -53,45 +58,84 @@ static void close_handles(struct worker *worker)
     resolve_close(plane_resolver(worker->plane), &worker->loop.uv);
 }
 
+/* An end is carried out in steps of a pass each, however many there are to be told. */
+
+static bool pools_are_empty(struct worker *worker)
+{
+    pool_give_way(worker, RETIRED_PER_PASS);
+    return !worker->pools;
+}
+
+static bool listeners_are_closed(struct worker *worker)
+{
+    bool closed = true;
+    for (size_t i = 0; i < worker->listener_count; i++)
+        closed = listener_finish(&worker->listeners[i]) && closed;
+    if (closed && !worker->drains) {
+        worker->drains = true;
+        worker->drain_next = worker->sessions;
+    }
+    return closed;
+}
+
+/* Sessions that have been accepted by now; there are no others to come. */
+static bool sessions_are_told(struct worker *worker)
+{
+    while (worker->drain_next && !loop_share_is_over(&worker->loop)) {
+        struct session *session = worker->drain_next;
+        worker->drain_next = session->next;
+        session_drain(session);
+    }
+    return !worker->drain_next;
+}
+
+static void drain_some(struct worker *worker)
+{
+    bool closed = listeners_are_closed(worker);
+    bool empty = pools_are_empty(worker);
+    if (!closed || !empty || !sessions_are_told(worker))
+        loop_put_off(&worker->loop, &worker->ending);
+}
+
+static void on_ending(struct task *task)
+{
+    drain_some(CONTAINER(struct worker, ending, task));
+}
+
 static bool may_abort(const struct worker *worker, int count)
 {
     bool waited = loop_now_ms(&worker->loop) - worker->aborting_ms > ABORTS_WAIT_MS;
-    return count < ABORTS_PER_TURN && (waited || log_has_room(worker->log));
+    return count < ABORTS_PER_PASS && !loop_share_is_over(&worker->loop) &&
+           (waited || log_has_room(worker->log));
 }
 
-static void abort_some(struct alarm *alarm)
+static bool retiring_are_aborted(struct worker *worker)
 {
-    struct worker *worker = CONTAINER(struct worker, aborting, alarm);
+    while (worker->retiring && !loop_share_is_over(&worker->loop))
+        retire_abort(worker->retiring);
+    return !worker->retiring;
+}
+
+static bool sessions_are_aborted(struct worker *worker)
+{
     struct session *session, *next;
     int count = 0;
     DL_FOREACH_SAFE(worker->sessions, session, next)
     {
-        if (!may_abort(worker, count)) {
-            loop_set_alarm(&worker->loop, alarm, loop_now_ms(&worker->loop) + 1);
-            return;
-        }
+        if (!may_abort(worker, count))
+            return false;
         count += session_abort(session, REASON_SHUTDOWN);
     }
+    return true;
 }
 
-static void drain_all(struct worker *worker)
+/* An alarm and not a task: the writer of the log needs its time. */
+static void abort_some(struct alarm *alarm)
 {
-    struct session *session, *next;
-    DL_FOREACH_SAFE(worker->sessions, session, next)
-    {
-        session_drain(session);
-    }
-}
-
-static void abort_all(struct worker *worker)
-{
-    struct retiring *leg, *next;
-    DL_FOREACH_SAFE(worker->retiring, leg, next)
-    {
-        retire_abort(leg);
-    }
-    worker->aborting_ms = loop_now_ms(&worker->loop);
-    abort_some(&worker->aborting);
+    struct worker *worker = CONTAINER(struct worker, aborting, alarm);
+    bool empty = pools_are_empty(worker);
+    if (!empty || !retiring_are_aborted(worker) || !sessions_are_aborted(worker))
+        loop_set_alarm(&worker->loop, alarm, loop_now_ms(&worker->loop) + 1);
 }
 
 static bool is_resolving(const struct worker *worker)
@@ -102,15 +146,18 @@ static bool is_resolving(const struct worker *worker)
 static void enter_mode(struct worker *worker, enum worker_mode mode)
 {
     worker->entered = mode;
-    pool_empty_all(worker);
-    for (size_t i = 0; i < worker->listener_count; i++)
-        listener_close(&worker->listeners[i], mode == WORKER_DRAINING);
     for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
         backend_stop_checks(&worker->backends[i]);
-    if (mode == WORKER_DRAINING)
-        drain_all(worker);
-    else
-        abort_all(worker);
+    loop_forget(&worker->loop, &worker->ending);
+    worker->drain_next = NULL;
+    if (mode == WORKER_DRAINING) {
+        loop_put_off(&worker->loop, &worker->ending);
+        return;
+    }
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(&worker->listeners[i]);
+    worker->aborting_ms = loop_now_ms(&worker->loop);
+    loop_set_alarm(&worker->loop, &worker->aborting, worker->aborting_ms);
 }
 
 static void on_wake(uv_async_t *handle)
@@ -124,6 +171,12 @@ static void on_wake(uv_async_t *handle)
     loop_settle(&worker->loop);
 }
 
+static bool may_stop(const struct worker *worker)
+{
+    return worker->entered != WORKER_RUNNING && !loop_is_queued(&worker->ending) && !worker->sessions &&
+           !worker->pools && !worker->retiring && !loop_is_closing(&worker->loop);
+}
+
 /* The end of every pass. */
 static void settled(void *context)
 {
@@ -133,8 +186,7 @@ static void settled(void *context)
     for (size_t i = 0; places && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
     log_flush(worker->log);
-    if (worker->entered != WORKER_RUNNING && !worker->sessions && !worker->retiring &&
-        !loop_is_closing(&worker->loop)) {
+    if (may_stop(worker)) {
         close_handles(worker);
         if (is_resolving(worker))
             uv_stop(&worker->loop.uv);
@@ -199,6 +251,7 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     worker->index = index;
     worker->next_id = index + 1;
     worker->aborting.ring = abort_some;
+    worker->ending.run = on_ending;
     int error = loop_init(&worker->loop, settled, worker);
     if (error)
         return error;
@@ -241,7 +294,7 @@ bool worker_free(struct worker *worker)
     }
     loop_end(&worker->loop);
     for (size_t i = 0; i < worker->listener_count; i++)
-        listener_close(&worker->listeners[i], false);
+        listener_close(&worker->listeners[i]);
     for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
         backend_free(&worker->backends[i]);
     pipe_pool_free(&worker->tools.pipes);

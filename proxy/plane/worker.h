@@ -44,12 +44,15 @@ struct worker {
     enum worker_mode entered; /* as carried out */
 
     struct relay_tools tools;
-    struct alarm aborting;     /* sessions are still to be aborted */
-    uint64_t aborting_ms;      /* since then */
-    struct session *sessions;  /* all that are not done */
-    bool places;               /* descriptors were given back in this turn */
-    struct retiring *retiring; /* backend legs that are ended: FIN, grace, RST */
-    struct pool *pools;        /* those that keep backend legs */
+    struct task ending;         /* the worker drains, and not all has been told */
+    bool drains;                /* its listeners are closed */
+    struct session *drain_next; /* to be told */
+    struct alarm aborting;      /* sessions are still to be aborted */
+    uint64_t aborting_ms;       /* since then */
+    struct session *sessions;   /* all that are not done */
+    bool places;                /* descriptors were given back in this turn */
+    struct retiring *retiring;  /* backend legs that are ended: FIN, grace, RST */
+    struct pool *pools;         /* those that keep backend legs */
     struct listener *listeners;
     size_t listener_count;
     struct backend *backends;            /* as many as the configuration has, in its order */

@@ -177,7 +177,7 @@ void worker_session_ended(struct worker *worker, struct session *session)
     host.bytes += pair->half[HALF_REQUEST].written_bytes + pair->half[HALF_RESPONSE].written_bytes;
     must(run, pair->reason != REASON_NONE, "an end has a reason");
     must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
-    must(run, !session->task.queued, "no work outlives its session");
+    must(run, !loop_is_queued(&session->task), "no work outlives its session");
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         must(run, session->legs[leg].relay.fd < 0, "no descriptor outlives its session");
     for (enum half half = 0; half < HALF_COUNT; half++)
@@ -463,7 +463,7 @@ static void run_passes(void)
     if (host.drain_at_ms <= network.now_ms)
         drain();
     do
-        poller_catch_up(&host.worker.loop.poller);
+        host.worker.loop.poller.waiting(host.worker.loop.poller.context);
     while (uv_run(&host.worker.loop.uv, UV_RUN_NOWAIT) || network.edges);
 }
 

@@ -499,13 +499,25 @@ uint64_t network_clock_ms(void)
     return network.now_ms + network.lag_ms;
 }
 
-/* A system call that takes its time, now and then; the other chances of a seed stay as they are. */
-static void take_time(void)
+/* What takes its time, now and then; the other chances of a seed stay as they are. */
+static void take_time(const uint32_t most_ms[8])
 {
-    static const uint32_t most_ms[] = {0, 0, 0, 0, 1, 1, 3, 40};
     network.delays = network.delays * UINT64_C(6364136223846793005) + 1442695040888963407; /* Knuth, MMIX */
     uint32_t most = most_ms[network.delays >> 61];
     network.lag_ms += (network.delays >> 32 & 0xffff) % (most + 1);
+}
+
+void network_take_time(void)
+{
+    static const uint32_t most_ms[8] = {0, 0, 0, 0, 1, 1, 2, 3};
+    take_time(most_ms);
+}
+
+/* A system call. */
+static void call_takes_time(void)
+{
+    static const uint32_t most_ms[8] = {0, 0, 0, 0, 1, 1, 3, 40};
+    take_time(most_ms);
 }
 
 uint64_t network_next_ms(void)
@@ -832,7 +844,7 @@ uint64_t socket_last_ack_ms(int fd)
     const struct connection *c = network_connection(fd);
     uint64_t heard_ms = c->heard_ms > c->last_ack_ms ? c->heard_ms : c->last_ack_ms;
     bool window_probes = c->sent_bytes > c->acked_bytes && !c->vanished && !c->dead;
-    take_time();
+    call_takes_time();
     uint64_t jiffies = network_clock_ms() / network.jiffy_ms - heard_ms / network.jiffy_ms;
     return window_probes ? 0 : jiffies * network.jiffy_ms;
 }
@@ -849,11 +861,10 @@ void socket_probe_end(int fd, const struct conf_tcp *tcp)
     wheel_remove(&network.wheel, &network_connection(fd)->probe.entry);
 }
 
-int poller_init(struct poller *poller, uv_loop_t *loop, void (*settle)(void *), void *context)
+int poller_init(struct poller *poller, uv_loop_t *loop, void (*waiting)(void *context), void *context)
 {
     (void)loop;
-    poller->settle = settle;
-    poller->context = context;
+    *poller = (struct poller){.waiting = waiting, .context = context};
     return 0;
 }
 
@@ -862,10 +873,16 @@ void poller_close(struct poller *poller)
     (void)poller;
 }
 
+bool poller_deliver(struct poller *poller)
+{
+    (void)poller;
+    (void)network_deliver();
+    return false;
+}
+
 void poller_catch_up(struct poller *poller)
 {
-    (void)network_deliver();
-    poller->settle(poller->context);
+    (void)poller_deliver(poller);
 }
 
 void poller_remove(struct poller *poller, int fd)

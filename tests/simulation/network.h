@@ -153,6 +153,9 @@ void network_free(void *memory);
 /* What the kernel's clock says, which is later than the beginning of the process's turn. */
 uint64_t network_clock_ms(void);
 
+/* The process has been at work. */
+void network_take_time(void);
+
 /* The next time at which something happens; NEVER. */
 uint64_t network_next_ms(void);
 

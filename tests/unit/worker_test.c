@@ -7,12 +7,14 @@
 
 /* A worker without its thread, whose loop is run here turn by turn. */
 
-enum { ALARMS = 5000, ALARMS_AT_ONCE = 64 };
+enum { ALARMS = 5000, ALARMS_AT_ONCE = 64, CROWD = 200, ACCEPTS_AT_ONCE = 64 };
 
 struct fixture {
     struct proxy proxy; /* whose plane the worker belongs to, beside the one that is its own */
     struct worker worker;
     int listener;
+    struct sockaddr_in address; /* its */
+    int clients[CROWD];
 
     struct alarm alarms[ALARMS];
     struct poller_source source;
@@ -25,6 +27,27 @@ struct fixture {
 };
 
 static struct fixture *fixture;
+
+/* Whether there is always one more connection to accept, and how many have been. */
+static bool endless;
+static unsigned accepted;
+
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+    int ends[2], got = __real_accept4(fd, address, length, flags);
+    if (got < 0 && endless) {
+        unix_pair(ends);
+        close(ends[1]);
+        got = ends[0];
+        address->sa_family = AF_UNIX;
+        *length = sizeof address->sa_family;
+    }
+    accepted += got >= 0;
+    return got;
+}
 
 static void on_ready(struct poller_source *source, uint32_t events)
 {
@@ -54,12 +77,12 @@ static void on_alarm(struct alarm *alarm)
 static int start(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    struct sockaddr_in address;
     assert_non_null(f);
     fixture = f;
+    endless = false;
     proxy_prepare(&f->proxy);
     proxy_start(&f->proxy);
-    f->listener = listen_on_loopback(&address);
+    f->listener = listen_on_loopback(&f->address);
     assert_int_equal(worker_init(&f->worker, f->proxy.plane, 0, &f->listener), 0);
     unix_pair(f->fds);
     f->source.ready = on_ready;
@@ -95,11 +118,37 @@ static void sockets_have_their_turn_while_thousands_of_alarms_are_due(void **sta
     assert_in_range(f->served, ALARMS / ALARMS_AT_ONCE, ALARMS);
 }
 
+/* However quickly clients come: each pass takes a share of those that waited when the end began. */
+static void a_worker_that_drains_accepts_what_waited_and_a_share_of_it_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < CROWD; i++) {
+        f->clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(f->clients[i], (struct sockaddr *)&f->address, sizeof f->address), 0);
+    }
+    endless = true;
+    accepted = 0;
+    worker_set_mode(&f->worker, WORKER_DRAINING);
+    for (unsigned before = 0; !f->worker.drains; before = accepted) {
+        (void)uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT);
+        assert_in_range(accepted - before, 0, ACCEPTS_AT_ONCE);
+    }
+    assert_int_equal(accepted, CROWD);
+    for (int i = 0; i < CROWD; i++)
+        close(f->clients[i]);
+    worker_set_mode(&f->worker, WORKER_ABORTING);
+    while (uv_run(&f->worker.loop.uv, UV_RUN_ONCE))
+        ;
+    assert_null(f->worker.sessions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sockets_have_their_turn_while_thousands_of_alarms_are_due, start,
                                         stop),
+        cmocka_unit_test_setup_teardown(a_worker_that_drains_accepts_what_waited_and_a_share_of_it_at_a_time,
+                                        start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
