@@ -12,7 +12,7 @@
  * or `auto` is 0. */
 
 #include "reaper/kernel/ladder.h"
-#include "reaper/policy/deadline.h"
+#include "reaper/policy/settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>

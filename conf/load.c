@@ -7,6 +7,7 @@
 #include "conf/walk.h"
 #include "conf/yaml.h"
 #include "reaper/error.h"
+#include "reaper/policy/deadline.h"
 
 #include <errno.h>
 #include <stdio.h>

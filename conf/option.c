@@ -3,6 +3,7 @@
 #include "conf/kind.h"
 #include "conf/value.h"
 #include "reaper/error.h"
+#include "reaper/policy/deadline.h"
 
 #include <assert.h>
 #include <ctype.h>

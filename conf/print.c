@@ -2,6 +2,7 @@
 
 #include "conf/option.h"
 #include "conf/value.h"
+#include "reaper/policy/deadline.h"
 
 #include <limits.h>
 #include <string.h>

@@ -5,6 +5,7 @@
 #include "conf/loop.h"
 #include "conf/option.h"
 #include "reaper/error.h"
+#include "reaper/policy/deadline.h"
 
 #include <assert.h>
 #include <errno.h>

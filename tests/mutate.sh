@@ -25,54 +25,56 @@ checks='faults_test test_health.py'
 mutations()
 {
     cat <<'END'
-pair.c: h->fin_in && h->fin_out; ==> h->fin_in || h->fin_out;
+track.c: h->fin_in && h->fin_out; ==> h->fin_in || h->fin_out;
 harmless: a pair whose halves have both ended is ENDED, where nobody asks
-pair.c: half_ended(&pair->half[HALF_REQUEST]) != half_ended(&pair->half[HALF_RESPONSE]) ==> half_ended(&pair->half[HALF_REQUEST]) || half_ended(&pair->half[HALF_RESPONSE])
-pair.c: h->unacked_bytes > 0 ? h->acked_ms : ==> h->unacked_bytes > 1 ? h->acked_ms :
-pair.c: return max_of(moved_ms, pair->opened_ms); ==> return moved_ms;
-pair.c: pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out; ==> pair->half[half_to(leg)].fin_in && pair->half[half_to(leg)].fin_out;
-pair.c: waits_for_end || to->held || (leg ==> waits_for_end || (leg
-pair.c: (leg == LEG_CLIENT && pair->owed) ==> (leg == LEG_BACKEND && pair->owed)
-pair.c: bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out; ==> bool waits_for_end = false;
-pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair->owed || delivering(pair))
-pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair_half_closed(pair) || delivering(pair))
-pair.c: if (pair_half_closed(pair) || pair->owed || delivering(pair)) ==> if (pair_half_closed(pair) || pair->owed)
-pair.c: return now_ms >= progress_ms(pair) + REST_MS; ==> return true;
-pair.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase != PAIR_OPEN) {
-pair.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase == PAIR_CLOSING) {
-pair.c: pair->window_bytes = acked_bytes(pair); ==> pair->window_bytes = 0;
-pair.c: to->held = false; ==> ;
-pair.c: to->unacked_bytes = 0; ==> ;
-pair.c: pair->leg_end[leg] = (uint8_t)end; ==> ;
-pair.c: if (pair->phase == PAIR_CONNECTING) /* the ==> if (false) /* the
+track.c: track_half_ended(&pair->half[HALF_REQUEST]) != track_half_ended(&pair->half[HALF_RESPONSE]) ==> track_half_ended(&pair->half[HALF_REQUEST]) || track_half_ended(&pair->half[HALF_RESPONSE])
+track.c: h->unacked_bytes > 0 ? h->acked_ms : ==> h->unacked_bytes > 1 ? h->acked_ms :
+track.c: return max_of(moved_ms, pair->opened_ms); ==> return moved_ms;
+track.c: pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out; ==> pair->half[half_to(leg)].fin_in && pair->half[half_to(leg)].fin_out;
+track.c: waits_for_end || to->held || (leg ==> waits_for_end || (leg
+track.c: (leg == LEG_CLIENT && pair->client_awaits_reply) ==> (leg == LEG_BACKEND && pair->client_awaits_reply)
+track.c: bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out; ==> bool waits_for_end = false;
+pair.c: if (track_half_closed(pair) || pair->client_awaits_reply || track_delivering(pair)) ==> if (pair->client_awaits_reply || track_delivering(pair))
+pair.c: if (track_half_closed(pair) || pair->client_awaits_reply || track_delivering(pair)) ==> if (track_half_closed(pair) || track_delivering(pair))
+pair.c: if (track_half_closed(pair) || pair->client_awaits_reply || track_delivering(pair)) ==> if (track_half_closed(pair) || pair->client_awaits_reply)
+pair.c: return now_ms >= track_progress_ms(pair) + REST_MS; ==> return true;
+change.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase != PAIR_OPEN) {
+change.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase == PAIR_CLOSING) {
+change.c: pair->window_bytes = track_acked_bytes(pair); ==> pair->window_bytes = 0;
+change.c: to->held = false; ==> ;
+change.c: to->unacked_bytes = 0; ==> ;
+change.c: pair->leg_end[leg] = (uint8_t)end; ==> ;
+change.c: if (pair->phase == PAIR_CONNECTING) /* the ==> if (false) /* the
 harmless: a leg that was taken down counts as done
-pair.c: if (pair->up[leg] && !leg_done(pair, leg)) ==> if (!leg_done(pair, leg))
-pair.c: if (h->fin_out) ==> if (false)
-pair.c: action[leg] == CLOSE_RST || leg_fooled_by_fin ==> leg_fooled_by_fin
-pair.c: return actions | end(pair, REASON_CLOSED, now_ms); ==> return actions;
-pair.c: pair->half_closed_ms = now_ms; ==> ;
+change.c: if (pair->up[leg] && !track_leg_done(pair, leg)) ==> if (!track_leg_done(pair, leg))
+change.c: if (h->fin_out) ==> if (false)
+change.c: action[leg] == CLOSE_RST || track_fooled_by_fin ==> track_fooled_by_fin
+change.c: return actions | change_end(pair, REASON_CLOSED, now_ms); ==> return actions;
+change.c: pair->half_closed_ms = now_ms; ==> ;
 pair.c: if (pair->draining) ==> if (false)
 pair.c: if (pair->draining && pair->stage == PAIR_STAGE_BYTES) ==> if (false)
 pair.c#1: pair->attempt_ms = now_ms; ==> ;
-pair.c: pair->servers_left--; ==> ;
+change.c: pair->servers_left--; ==> ;
 pair.c: if (pair->has_first_fin) ==> if (false)
-pair.c: return h->held ? 0 : relay_fin(pair, half, now_ms); ==> return relay_fin(pair, half, now_ms);
+pair.c: return h->held ? 0 : change_relay_fin(pair, half, now_ms); ==> return change_relay_fin(pair, half, now_ms);
 pair.c: h->held_since_ms = now_ms; ==> ;
-pair.c: if (pair->whole_answer) { ==> if (false) {
-pair.c: return delivering(pair) ? 0 : end(pair, pair->reason, now_ms); ==> return end(pair, pair->reason, now_ms);
-pair.c: return h->fin_in ? relay_fin(pair, half, now_ms) : 0; ==> return 0;
-pair.c: !pair->up[sink] || leg_done(pair, sink)) ==> !pair->up[sink])
+change.c: if (pair->fin_to_client) { ==> if (false) {
+change.c: return track_delivering(pair) || track_gives_time(pair) ? 0 ==> return false ? 0
+change.c: return track_delivering(pair) || track_gives_time(pair) ? 0 ==> return track_delivering(pair) ? 0
+pair.c: bool waits = track_delivering(pair) || ==> bool waits =
+pair.c: return h->fin_in ? change_relay_fin(pair, half, now_ms) : 0; ==> return 0;
+pair.c: !pair->up[sink] || track_leg_done(pair, sink)) ==> !pair->up[sink])
 pair.c: bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in; ==> bool whole_answer = pair->half[half_from(leg)].fin_in;
-pair.c: set_phase(pair, PAIR_RESETTING, now_ms); ==> set_phase(pair, PAIR_CLOSING, now_ms);
+change.c: change_phase(pair, PAIR_RESETTING, now_ms); ==> change_phase(pair, PAIR_CLOSING, now_ms);
 pair.c: if (pair->phase == PAIR_OPEN && pair->stage == PAIR_STAGE_BYTES) ==> if (pair->stage == PAIR_STAGE_BYTES)
-pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due > now_ms || !delivering(pair))
-pair.c: if (due > now_ms || !row->spares_delivery || !delivering(pair)) ==> if (due != 0)
+pair.c: if (due > now_ms || !row->spares_delivery || !track_delivering(pair)) ==> if (due > now_ms || !track_delivering(pair))
+pair.c: if (due > now_ms || !row->spares_delivery || !track_delivering(pair)) ==> if (due != 0)
 pair.c: return max_of(seen_ms, due) + DELIVERY_MS; ==> return now_ms + DELIVERY_MS;
 pair.c: return max_of(seen_ms, due) + DELIVERY_MS; ==> return due + DELIVERY_MS;
 pair.c: if (at < *fires) { ==> if (at <= *fires) {
-pair.c: if (pair->phase == PAIR_RESETTING || spares(pair, now_ms)) ==> if (pair->phase == PAIR_RESETTING)
-pair.c: if (pair->phase == PAIR_RESETTING || spares(pair, now_ms)) ==> if (spares(pair, now_ms))
-pair.c: next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4)); ==> ;
+pair.c: if (spares(pair, now_ms)) ==> if (false)
+pair.c: if (pair->phase == PAIR_RESETTING && !track_gives_time(pair)) ==> if (false)
+pair.c: next = min_of(next, max_of(track_progress_ms(pair) + REST_MS, now_ms + REST_MS / 4)); ==> ;
 pair.c: if (due_ms(pair, DEADLINE_WRITE_STALL) != DEADLINE_OFF) { ==> if (false) {
 pair.c: bought_ms / rate >= until - pair->window_ms) { ==> bought_ms / rate >= 1) {
 pair.c: pair->window_bytes += bought_ms * rate / 1000; ==> pair->window_bytes += moved;
@@ -80,23 +82,23 @@ pair.c: pair->window_bytes += moved; ==> ;
 pair.c: if (rate == 0 || __builtin ==> if (__builtin
 harmless: bytes acknowledged since the window began were so after it began; the guard is for a clock that errs
 pair.c: if (moved == 0 || until <= pair->window_ms) ==> if (moved == 0)
-pair.c: return pair_half_progress_ms(pair, open) > pair->window_ms; ==> return pair_half_progress_ms(pair, open) >= pair->window_ms;
-pair.c: return pair->heard_ms[leg] >= pair->probed_ms; ==> return true;
-pair.c: if (both && verify == VERIFY_EXTEND) { ==> if (both) {
-pair.c: heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST; ==> heard(pair, LEG_CLIENT) ? REASON_CLIENT_LOST : REASON_BACKEND_LOST;
-pair.c: return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms); ==> return end(pair, reason, now_ms);
+deadline.c: return track_half_progress_ms(pair, open) > pair->window_ms; ==> return track_half_progress_ms(pair, open) >= pair->window_ms;
+track.c: return pair->heard_ms[leg] >= pair->probed_ms; ==> return true;
+deadline.c: if (both && verify == VERIFY_EXTEND) { ==> if (both) {
+deadline.c: heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST; ==> heard(pair, LEG_CLIENT) ? REASON_CLIENT_LOST : REASON_BACKEND_LOST;
+deadline.c: pair->reason != REASON_NONE ? (enum reason)pair->reason : rows[id].reason, ==> rows[id].reason,
 pair.c: pair->reason == REASON_LIFETIME ? DEADLINE_LIFETIME : DEADLINE_IDLE; ==> DEADLINE_IDLE;
 pair.c: if (acked <= h->acked_bytes) ==> if (acked < h->acked_bytes)
-pair.c: h->acked_ms = max_of(h->acked_ms, now_ms > last_ack_ago_ms ? now_ms - last_ack_ago_ms : 0); ==> h->acked_ms = now_ms;
+pair.c: h->acked_ms = max_of(h->acked_ms, heard_ms); ==> h->acked_ms = clock_ms;
 pair.c: credit_window(pair); ==> ;
-deadline.c: return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING; ==> return pair->phase == PAIR_OPEN;
-deadline.c: pair->stage == PAIR_STAGE_BYTES && !pair_half_closed(pair); ==> pair->stage == PAIR_STAGE_BYTES;
-deadline.c: return relaying(pair) && pair_half_closed(pair); ==> return pair_half_closed(pair);
+track.c: return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING; ==> return pair->phase == PAIR_OPEN;
+deadline.c: pair->stage == PAIR_STAGE_BYTES && !track_half_closed(pair); ==> pair->stage == PAIR_STAGE_BYTES;
+deadline.c: return track_relaying(pair) && track_half_closed(pair); ==> return track_half_closed(pair);
 deadline.c: return h->held || (pair->phase == PAIR_RESETTING && h->unacked_bytes > 0); ==> return h->held;
-deadline.c: (relaying(pair) || pair->phase == PAIR_RESETTING || ==> (relaying(pair) ||
+deadline.c: (track_relaying(pair) || pair->phase == PAIR_RESETTING || ==> (track_relaying(pair) ||
 deadline.c: since = stalled < since ? stalled : since; ==> since = stalled;
 deadline.c: uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms)); ==> uint64_t stalled = h->held_since_ms;
-deadline.c: (relaying(pair) && pair->reason != REASON_LIFETIME); ==> relaying(pair);
+deadline.c: (track_relaying(pair) && pair->reason != REASON_LIFETIME); ==> track_relaying(pair);
 deadline.c: return pair->draining && pair->phase != PAIR_ENDED; ==> return pair->draining;
 deadline.c: (pair->phase == PAIR_ENDING && pair->reason == REASON_LIFETIME); ==> pair->phase == PAIR_ENDING;
 deadline.c: pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms; ==> pair->ending_ms;
@@ -107,7 +109,7 @@ deadline.c#2: .spares_delivery = true, ==> .spares_delivery = false,
 deadline.c#3: .spares_delivery = true, ==> .spares_delivery = false,
 deadline.c: .armed = any_held, ==> .armed = both_open,
 harmless: a time and never add up to never, or overflow
-deadline.c: if (after_ms == DEADLINE_OFF || __builtin ==> if (__builtin
+settings.h: if (after_ms == DEADLINE_OFF || __builtin ==> if (__builtin
 wheel.c: (63 - (unsigned)__builtin_clzll(differing)) / DIGIT_BITS : 0; ==> (62 - (unsigned)__builtin_clzll(differing)) / DIGIT_BITS : 0;
 wheel.c: due_ms > wheel->floor_ms ? due_ms : wheel->floor_ms; ==> due_ms;
 wheel.c: wheel->floor_ms = now_ms + 1; ==> wheel->floor_ms = now_ms;
@@ -118,19 +120,19 @@ wheel.c: wheel->count--; ==> ;
 wheel.c: place_ms(wheel, place) < wheel->floor_ms) { ==> place_ms(wheel, place) <= wheel->floor_ms) {
 wheel.c: & ~(uint64_t)DIGIT_MASK; ==> ;
 harmless: nobody asks what came from a leg that is not up
-pair.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPONSE].fin_in = false;
-pair.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
-pair.c: pair->reason = REASON_NONE; ==> ;
-pair.c: if (!pair->up[LEG_BACKEND]) ==> if (false)
-pair.c: pair->owed = false; ==> ;
-pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_RST, CLOSE_FIN};
-pair.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_FIN, CLOSE_RST};
-pair.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (false)
-pair.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (pair->up[LEG_BACKEND])
-pair.c: else if (pair->phase == PAIR_CONNECTING) ==> else if (false)
-pair.c: pair->cause = (uint8_t)reason; ==> ;
+change.c: pair->half[HALF_RESPONSE].fin_in = !expected; ==> pair->half[HALF_RESPONSE].fin_in = false;
+change.c: pair->half[HALF_REQUEST].fin_out = !expected; ==> pair->half[HALF_REQUEST].fin_out = false;
+change.c: pair->reason = REASON_NONE; ==> ;
+change.c: if (!pair->up[LEG_BACKEND]) ==> if (false)
+change.c: pair->client_awaits_reply = false; ==> ;
+change.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_RST, CLOSE_FIN};
+change.c: = {CLOSE_FIN, CLOSE_FIN}; ==> = {CLOSE_FIN, CLOSE_RST};
+change.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (false)
+change.c: if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD) ==> if (pair->up[LEG_BACKEND])
+change.c: else if (pair->phase == PAIR_CONNECTING) ==> else if (false)
+change.c: pair->cause = (uint8_t)reason; ==> ;
 pair.c: if (pair->draining && pair->stage == PAIR_STAGE_BYTES) ==> if (pair->draining)
-pair.c: return pair->stage == PAIR_STAGE_BYTES ? end(pair, reason, now_ms) : refuse(pair, reason, now_ms); ==> return end(pair, reason, now_ms);
+change.c: return pair->stage == PAIR_STAGE_BYTES ? change_end(pair, reason, now_ms) ==> return true ? change_end(pair, reason, now_ms)
 pair.c: if (pair->stage != PAIR_STAGE_BYTES) /* nobody ==> if (false) /* nobody
 pair.c: if (pair->stage == PAIR_STAGE_BETWEEN && (pair->phase == PAIR_WAITING || pair->phase == PAIR_OPEN)) ==> if (false)
 pair.c: if (pair->draining && pair->phase == PAIR_OPEN) ==> if (false)
@@ -139,23 +141,29 @@ pair.c#2: pair->attempt_ms = now_ms; ==> ;
 pair.c: pair->leg_end[LEG_BACKEND] = LEG_END_NONE; ==> ;
 pair.c: leg_down(pair, LEG_BACKEND, how, pooled ==> leg_down(pair, LEG_BACKEND, LEG_END_FIN, pooled
 pair.c: pooled ? 0 : PAIR_DO_CLOSE ==> PAIR_DO_CLOSE
-pair.c: begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms) ==> begin_resetting(pair, REASON_RESPONSE_CUT, true, now_ms)
+pair.c: change_begin_resetting(pair, REASON_RESPONSE_CUT, framed, now_ms) ==> change_begin_resetting(pair, REASON_RESPONSE_CUT, true, now_ms)
+pair.c: change_begin_resetting(pair, REASON_RESPONSE_CUT, framed, now_ms) ==> change_begin_resetting(pair, REASON_RESPONSE_CUT, false, now_ms)
 pair.c: reason = (enum reason)pair->cause; ==> ;
 pair.c: reason = (enum reason)pair->reason; ==> ;
-pair.c: if (pair->stage == PAIR_STAGE_ANSWERED) ==> if (true)
-pair.c: return leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms); ==> return end(pair, pair->reason, now_ms);
-pair.c: if (pair->stage == PAIR_STAGE_BETWEEN) ==> if (false)
-pair.c: if (pair->phase == PAIR_WAITING) ==> if (false)
-deadline.c: return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_HEAD; ==> return relaying(pair) && pair->stage == PAIR_STAGE_HEAD;
+deadline.c: return pair->stage == PAIR_STAGE_ANSWERED ? close_legs(pair, id, now_ms) ==> return true ? close_legs(pair, id, now_ms)
+deadline.c: return change_leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | change_end_if_done(pair, now_ms); ==> return change_end(pair, pair->reason, now_ms);
+deadline.c: if (pair->stage == PAIR_STAGE_BETWEEN) ==> if (false)
+deadline.c: if (pair->phase == PAIR_WAITING) ==> if (false)
+deadline.c: return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_HEAD; ==> return track_relaying(pair) && pair->stage == PAIR_STAGE_HEAD;
 deadline.c: pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held; ==> pair->stage == PAIR_STAGE_BODY;
-deadline.c: return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST)); ==> return pair->stage_ms;
-deadline.c: return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST)); ==> return pair_half_progress_ms(pair, HALF_REQUEST);
+deadline.c: return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST)); ==> return pair->stage_ms;
+deadline.c: return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST)); ==> return track_half_progress_ms(pair, HALF_REQUEST);
 deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_RESPONSE].held;
 deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_REQUEST].held;
-deadline.c: return max_of(pair->stage_ms, last_progress(pair)); ==> return pair->stage_ms;
-deadline.c: return max_of(pair->stage_ms, last_progress(pair)); ==> return last_progress(pair);
-deadline.c: return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN; ==> return relaying(pair) && pair->stage == PAIR_STAGE_BETWEEN;
-deadline.c: pair->stage != PAIR_STAGE_BYTES && pair->up[LEG_BACKEND] && ==> pair->up[LEG_BACKEND] &&
+deadline.c: return max_of(pair->stage_ms, track_progress_ms(pair)); ==> return pair->stage_ms;
+deadline.c: return max_of(pair->stage_ms, track_progress_ms(pair)); ==> return track_progress_ms(pair);
+deadline.c: return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN; ==> return track_relaying(pair) && pair->stage == PAIR_STAGE_BETWEEN;
+deadline.c: (pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES && ==> (pair->phase == PAIR_CLOSING &&
+deadline.c: return track_gives_time(pair) || ( ==> return (
+deadline.c: pair->asked_ms + PROBE_MS : 0; ==> pair->probed_ms + PROBE_MS : 0;
+deadline.c: pair->probes < PROBES ==> pair->probes < 1
+pair.c: pair->asked_ms = max_of(pair->asked_ms, clock_ms); ==> ;
+pair.c: pair->reason = REASON_CLOSED; /* a backend ==> ; /* a backend
 deadline.c: connecting(pair) || pair->phase == PAIR_WAITING || ==> connecting(pair) ||
 attachment.c: if (exchange_has_backend(s) && !x->repeatable) { ==> if (false) {
 request.c: request->idempotent && request->framing == MESSAGE_NO_BODY && ==> request->idempotent &&

@@ -5,6 +5,7 @@
 #include "conf/print.h"
 #include "conf/value.h"
 #include "conf/warn.h"
+#include "reaper/policy/deadline.h"
 
 #include <argp.h>
 #include <stdbool.h>

@@ -224,7 +224,7 @@ static void sample(struct session *s, enum pair_event event)
         int fd = session_leg(s, leg)->fd;
         uint64_t unacked = socket_unacked(fd);
         bool advanced = to->written_bytes > to->acked_bytes + unacked;
-        bool exact = pair_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
+        bool exact = track_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
         uint64_t age_ms = exact ? pair_least_age_ms(socket_last_ack_ms(fd)) : 0;
         pair_sample(&s->pair, leg, unacked, age_ms, clock_ms());
     }
@@ -280,7 +280,7 @@ bool session_step(struct session *s, struct pair_input input)
     uint64_t now_ms = loop_now_ms(&s->worker->loop);
     if (wants_sample(s, &input))
         sample(s, input.event);
-    bool probing = pair_probing(&s->pair);
+    bool probing = track_probing(&s->pair);
     bool connecting = s->pair.phase == PAIR_CONNECTING;
     pair_actions actions = pair_step(&s->pair, &input, now_ms);
     if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
@@ -290,7 +290,7 @@ bool session_step(struct session *s, struct pair_input input)
         return false;
     if (actions & (PAIR_DO_PROBE | PAIR_DO_PROBE << LEG_BACKEND))
         pair_probes_sent(&s->pair, clock_ms());
-    if (probing && !pair_probing(&s->pair))
+    if (probing && !track_probing(&s->pair))
         end_probes(s);
     loop_set_alarm(&s->worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     return true;

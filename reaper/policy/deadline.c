@@ -1,6 +1,7 @@
 #include "reaper/policy/deadline.h"
 
-#include "reaper/policy/pair.h"
+#include "reaper/policy/change.h"
+#include "reaper/policy/track.h"
 
 #include <assert.h>
 #include <string.h>
@@ -8,16 +9,6 @@
 static uint64_t max_of(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
-}
-
-static uint64_t last_progress(const struct pair *pair)
-{
-    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
-}
-
-static bool relaying(const struct pair *pair)
-{
-    return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING;
 }
 
 static bool connecting(const struct pair *pair)
@@ -32,12 +23,12 @@ static uint64_t since_attempt(const struct pair *pair)
 
 static bool both_open(const struct pair *pair)
 {
-    return relaying(pair) && pair->stage == PAIR_STAGE_BYTES && !pair_half_closed(pair);
+    return track_relaying(pair) && pair->stage == PAIR_STAGE_BYTES && !track_half_closed(pair);
 }
 
 static bool half_closed(const struct pair *pair)
 {
-    return relaying(pair) && pair_half_closed(pair);
+    return track_relaying(pair) && track_half_closed(pair);
 }
 
 static uint64_t since_window(const struct pair *pair)
@@ -58,7 +49,7 @@ static bool holds(const struct pair *pair, enum half half)
 
 static bool any_held(const struct pair *pair)
 {
-    return (relaying(pair) || pair->phase == PAIR_RESETTING || pair->phase == PAIR_WAITING) &&
+    return (track_relaying(pair) || pair->phase == PAIR_RESETTING || pair->phase == PAIR_WAITING) &&
            (holds(pair, HALF_REQUEST) || holds(pair, HALF_RESPONSE));
 }
 
@@ -87,40 +78,41 @@ static uint64_t since_stage(const struct pair *pair)
 
 static bool in_request_head(const struct pair *pair)
 {
-    return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_HEAD;
+    return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_HEAD;
 }
 
 /* A body that is held waits for the backend, not for the client. */
 static bool in_request_body(const struct pair *pair)
 {
-    return relaying(pair) && pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held;
+    return track_relaying(pair) && pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held;
 }
 
 static uint64_t since_request_body(const struct pair *pair)
 {
-    return max_of(pair->stage_ms, pair_half_progress_ms(pair, HALF_REQUEST));
+    return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST));
 }
 
 static bool in_response(const struct pair *pair)
 {
-    return relaying(pair) && (pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED) &&
+    return track_relaying(pair) &&
+           (pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED) &&
            !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held;
 }
 
 static uint64_t since_response(const struct pair *pair)
 {
-    return max_of(pair->stage_ms, last_progress(pair));
+    return max_of(pair->stage_ms, track_progress_ms(pair));
 }
 
 static bool between(const struct pair *pair)
 {
-    return (pair->phase == PAIR_WAITING || relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN;
+    return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN;
 }
 
 static bool at_boundary(const struct pair *pair)
 {
-    return pair_gives_time(pair) || (pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES &&
-                                     pair->up[LEG_BACKEND] && !pair->half[HALF_RESPONSE].fin_in);
+    return track_gives_time(pair) || (pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES &&
+                                      pair->up[LEG_BACKEND] && !pair->half[HALF_RESPONSE].fin_in);
 }
 
 static uint64_t since_boundary(const struct pair *pair)
@@ -131,7 +123,7 @@ static uint64_t since_boundary(const struct pair *pair)
 static bool not_yet_past(const struct pair *pair)
 {
     return connecting(pair) || pair->phase == PAIR_WAITING ||
-           (relaying(pair) && pair->reason != REASON_LIFETIME);
+           (track_relaying(pair) && pair->reason != REASON_LIFETIME);
 }
 
 static uint64_t since_accepted(const struct pair *pair)
@@ -159,6 +151,126 @@ static uint64_t since_grace(const struct pair *pair)
     return pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms;
 }
 
+/* Peers that are asked whether they are there are asked so often, and have so long to answer each time. The
+ * kernel sends no probe before a second without traffic has passed (TCP_KEEPIDLE, tcp(7)). One may be lost on
+ * a network; or here, where a thousand that go out at once overflow net.core.netdev_max_backlog. */
+#define PROBES 3
+#define PROBE_MS UINT64_C(1000)
+
+/* The probes' answers, while they are awaited. */
+static uint64_t probes_end(const struct pair *pair)
+{
+    return track_probing(pair) ? pair->asked_ms + PROBE_MS : 0;
+}
+
+/* The half that is still open moved, if not enough. */
+static bool trickled(const struct pair *pair)
+{
+    enum half open = track_half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
+    return track_half_progress_ms(pair, open) > pair->window_ms;
+}
+
+/* Asks the peers that have not answered. */
+static pair_actions probe(struct pair *pair, uint64_t now_ms)
+{
+    pair_actions actions = 0;
+    if (!track_probing(pair)) {
+        pair->probed_ms = now_ms;
+        pair->probes = 0;
+    }
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (pair->probes == 0 || !track_heard(pair, leg))
+            actions |= action_for(PAIR_DO_PROBE, leg);
+    pair->probes++;
+    pair->asked_ms = now_ms;
+    return actions;
+}
+
+/* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they
+ * answer proves nothing about the applications behind them; that one does not means that nobody is there. */
+static pair_actions ask_or_close(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    enum verify verify = pair->deadlines->verify;
+    enum reason reason = trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
+    if (verify != VERIFY_OFF) {
+        bool both = track_probing(pair) && track_heard(pair, LEG_CLIENT) && track_heard(pair, LEG_BACKEND);
+        if (!both && (!track_probing(pair) || pair->probes < PROBES))
+            return probe(pair, now_ms);
+        if (both && verify == VERIFY_EXTEND) {
+            change_begin_window(pair, now_ms);
+            return 0;
+        }
+        if (!both)
+            reason = track_heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST;
+    }
+    return change_begin_closing(pair, reason, pair->deadlines->action[id], now_ms);
+}
+
+/* ---- what the others do when they fire ---- */
+
+static const struct deadline rows[DEADLINE_COUNT];
+
+static pair_actions close_legs(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return change_begin_closing(pair, rows[id].reason, pair->deadlines->action[id], now_ms);
+}
+
+static pair_actions try_next(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return change_next_server(pair, rows[id].reason, now_ms);
+}
+
+/* For the reason for which the session was ending already. */
+static pair_actions end_at_once(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return change_end(pair, pair->reason != REASON_NONE ? (enum reason)pair->reason : rows[id].reason,
+                      now_ms);
+}
+
+static pair_actions end_stalled(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    if (pair->phase == PAIR_RESETTING)
+        return change_end(pair, pair->reason, now_ms);
+    return change_close_with(pair, rows[id].reason, pair->deadlines->action[id], now_ms);
+}
+
+static pair_actions end_at_rest(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    if (pair->phase == PAIR_CONNECTING)
+        return change_end(pair, rows[id].reason, now_ms);
+    if (pair->stage == PAIR_STAGE_BETWEEN)
+        return change_close_at_boundary(pair, rows[id].reason, now_ms);
+    if (pair->phase == PAIR_WAITING)
+        return change_close_with(pair, rows[id].reason, pair->deadlines->action[id], now_ms);
+    change_begin_ending(pair, rows[id].reason, now_ms);
+    return 0;
+}
+
+static pair_actions refuse_request(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return change_refuse(pair, rows[id].reason, now_ms);
+}
+
+static pair_actions refuse_or_close(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return pair->stage == PAIR_STAGE_ANSWERED ? close_legs(pair, id, now_ms)
+                                              : refuse_request(pair, id, now_ms);
+}
+
+static pair_actions close_at_boundary(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    return change_close_at_boundary(pair, rows[id].reason, now_ms);
+}
+
+/* A session that would have ended well has met a leak; with `message_grace` 0 nobody has looked. */
+static pair_actions reset_backend(struct pair *pair, enum deadline_id id, uint64_t now_ms)
+{
+    if (reason_weight((enum reason)pair->reason) == REASON_WELL && !pair->draining &&
+        pair->deadlines->after_ms[id] > 0)
+        pair->reason = (uint8_t)rows[id].reason;
+    return change_leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | change_end_if_done(pair, now_ms);
+}
+
 static const struct deadline rows[DEADLINE_COUNT] = {
     [DEADLINE_CONNECT] = {.name = "connect",
                           .runs_while = "the backend leg is connecting",
@@ -170,7 +282,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                           .default_action = CLOSE_RST,
                           .reason = REASON_CONNECT,
                           .armed = connecting,
-                          .since = since_attempt},
+                          .since = since_attempt,
+                          .fire = try_next},
     [DEADLINE_IDLE] = {.name = "idle",
                        .runs_while = "both halves are open and neither makes progress",
                        .at_expiry = "FIN to both, `grace`, then RST to whoever did not close",
@@ -183,7 +296,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                        .reason = REASON_IDLE,
                        .spares_delivery = true,
                        .armed = both_open,
-                       .since = last_progress},
+                       .since = track_progress_ms,
+                       .fire = close_legs},
     [DEADLINE_HALF_CLOSE] = {.name = "half_close",
                              .runs_while = "one half has ended and the other makes no progress",
                              .at_expiry = "RST to both",
@@ -196,7 +310,9 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                              .reason = REASON_HALF_CLOSE,
                              .spares_delivery = true,
                              .armed = half_closed,
-                             .since = since_window},
+                             .since = since_window,
+                             .waits_until = probes_end,
+                             .fire = ask_or_close},
     [DEADLINE_HALF_CLOSE_MAX] = {.name = "half_close_max",
                                  .runs_while = "one half has ended, progress or not",
                                  .at_expiry = "RST to both",
@@ -208,7 +324,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                  .default_action = CLOSE_RST,
                                  .reason = REASON_HALF_CLOSE_MAX,
                                  .armed = half_closed,
-                                 .since = since_half_closed},
+                                 .since = since_half_closed,
+                                 .fire = close_legs},
     [DEADLINE_WRITE_STALL] = {.name = "write_stall",
                               .runs_while = "a half holds bytes and its sink takes none",
                               .at_expiry = "RST to both",
@@ -220,7 +337,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                               .default_action = CLOSE_RST,
                               .reason = REASON_WRITE_STALL,
                               .armed = any_held,
-                              .since = since_stalled},
+                              .since = since_stalled,
+                              .fire = end_stalled},
     [DEADLINE_LIFETIME] = {.name = "lifetime",
                            .runs_while = "always",
                            .at_expiry = "FIN to both once at rest; RST to both after `grace`",
@@ -232,7 +350,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                            .default_action = CLOSE_FIN,
                            .reason = REASON_LIFETIME,
                            .armed = not_yet_past,
-                           .since = since_accepted},
+                           .since = since_accepted,
+                           .fire = end_at_rest},
     [DEADLINE_DRAIN] = {.name = "drain",
                         .runs_while = "the proxy is shutting down",
                         .at_expiry = "RST to both",
@@ -243,7 +362,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                         .default_action = CLOSE_RST,
                         .reason = REASON_DRAIN,
                         .armed = draining,
-                        .since = since_drain},
+                        .since = since_drain,
+                        .fire = end_at_once},
     [DEADLINE_GRACE] = {.name = "grace",
                         .runs_while = "FIN was sent to both and a peer has not sent its own",
                         .at_expiry = "RST to whoever did not close",
@@ -255,7 +375,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                         .reason = REASON_NONE, /* keeps the reason for which it began */
                         .spares_delivery = true,
                         .armed = in_grace,
-                        .since = since_grace},
+                        .since = since_grace,
+                        .fire = end_at_once},
     [DEADLINE_REQUEST_HEAD] = {.name = "request_head",
                                .runs_while = "mode http: the head of a request is awaited or comes in",
                                .at_expiry = "408, and the connection is closed",
@@ -266,7 +387,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                .default_action = CLOSE_FIN,
                                .reason = REASON_REQUEST_HEAD,
                                .armed = in_request_head,
-                               .since = since_stage},
+                               .since = since_stage,
+                               .fire = refuse_request},
     [DEADLINE_REQUEST_BODY] = {.name = "request_body",
                                .runs_while = "mode http: the body of a request makes no progress",
                                .at_expiry = "408, RST to the backend",
@@ -277,7 +399,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                .default_action = CLOSE_RST,
                                .reason = REASON_REQUEST_BODY,
                                .armed = in_request_body,
-                               .since = since_request_body},
+                               .since = since_request_body,
+                               .fire = refuse_request},
     [DEADLINE_RESPONSE] = {.name = "response",
                            .runs_while = "mode http: a response is awaited or makes no progress",
                            .at_expiry = "504, RST to the backend; to both once the response has begun",
@@ -288,7 +411,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                            .default_action = CLOSE_RST,
                            .reason = REASON_RESPONSE,
                            .armed = in_response,
-                           .since = since_response},
+                           .since = since_response,
+                           .fire = refuse_or_close},
     [DEADLINE_KEEPALIVE] = {.name = "keepalive",
                             .runs_while = "mode http: the next request is awaited",
                             .at_expiry = "FIN to both",
@@ -299,7 +423,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                             .default_action = CLOSE_FIN,
                             .reason = REASON_KEEPALIVE,
                             .armed = between,
-                            .since = since_stage},
+                            .since = since_stage,
+                            .fire = close_at_boundary},
     [DEADLINE_MESSAGE_GRACE] = {.name = "message_grace",
                                 .runs_while =
                                     "mode http: nothing is outstanding, FIN was sent to the backend",
@@ -311,7 +436,8 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                 .default_action = CLOSE_RST,
                                 .reason = REASON_MESSAGE_GRACE,
                                 .armed = at_boundary,
-                                .since = since_boundary},
+                                .since = since_boundary,
+                                .fire = reset_backend},
 };
 
 const struct deadline *deadline_row(enum deadline_id id)
@@ -330,12 +456,4 @@ void deadlines_default(struct deadlines *deadlines)
     }
     deadlines->verify = VERIFY_OFF;
     deadlines->half_close_rate = DEADLINE_HALF_CLOSE_RATE_DEFAULT;
-}
-
-uint64_t deadline_add(uint64_t since_ms, uint64_t after_ms)
-{
-    uint64_t due;
-    if (after_ms == DEADLINE_OFF || __builtin_add_overflow(since_ms, after_ms, &due))
-        return DEADLINE_OFF;
-    return due;
 }

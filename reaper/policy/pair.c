@@ -1,17 +1,14 @@
 #include "reaper/policy/pair.h"
 
+#include "reaper/policy/change.h"
+#include "reaper/policy/deadline.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <string.h>
 
 /* A session that was told to end is at rest when nothing has moved for this long and nobody is owed bytes. */
 #define REST_MS UINT64_C(1000)
-
-/* Peers that are asked whether they are there are asked so often, and have so long to answer each time. The
- * kernel sends no probe before a second without traffic has passed (TCP_KEEPIDLE, tcp(7)). One may be lost on
- * a network; or here, where a thousand that go out at once overflow net.core.netdev_max_backlog. */
-#define PROBES 3
-#define PROBE_MS UINT64_C(1000)
 
 /* How often a pair that only waits for acknowledgements is looked at again; soon at first, for most come at
  * once, and those that are delayed within 40 ms (TCP_DELACK_MIN, include/net/tcp.h). */
@@ -32,66 +29,7 @@ static uint64_t min_of(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static pair_actions do_leg(unsigned action, enum leg leg)
-{
-    return (pair_actions)action << leg;
-}
-
-/* ---- what a pair looks like ---- */
-
-static bool half_ended(const struct half_track *h)
-{
-    return h->fin_in && h->fin_out;
-}
-
-/* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
-static bool delivering(const struct pair *pair)
-{
-    return pair->half[HALF_REQUEST].unacked_bytes > 0 || pair->half[HALF_RESPONSE].unacked_bytes > 0;
-}
-
-bool pair_gives_time(const struct pair *pair)
-{
-    return pair->phase == PAIR_RESETTING && pair->reason == REASON_CLIENT_CLOSED &&
-           pair->stage == PAIR_STAGE_BYTES && !delivering(pair);
-}
-
-bool pair_half_closed(const struct pair *pair)
-{
-    return half_ended(&pair->half[HALF_REQUEST]) != half_ended(&pair->half[HALF_RESPONSE]);
-}
-
-uint64_t pair_half_progress_ms(const struct pair *pair, enum half half)
-{
-    const struct half_track *h = &pair->half[half];
-    uint64_t moved_ms = h->unacked_bytes > 0 ? h->acked_ms : max_of(h->written_ms, h->acked_ms);
-    return max_of(moved_ms, pair->opened_ms);
-}
-
-static uint64_t progress_ms(const struct pair *pair)
-{
-    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
-}
-
-static uint64_t acked_bytes(const struct pair *pair)
-{
-    return pair->half[HALF_REQUEST].acked_bytes + pair->half[HALF_RESPONSE].acked_bytes;
-}
-
-/* Nothing more is to be done with the leg: its FIN came and ours is out. */
-static bool leg_done(const struct pair *pair, enum leg leg)
-{
-    return pair->half[half_from(leg)].fin_in && pair->half[half_to(leg)].fin_out;
-}
-
-/* A FIN of our making would look to this leg's peer like the end of what it was waiting for. A peer that has
- * sent its own FIN waits for nothing else. */
-static bool leg_fooled_by_fin(const struct pair *pair, enum leg leg)
-{
-    const struct half_track *to = &pair->half[half_to(leg)];
-    bool waits_for_end = pair->half[half_from(leg)].fin_in && !to->fin_out;
-    return waits_for_end || to->held || (leg == LEG_CLIENT && pair->owed);
-}
+/* ---- at rest ---- */
 
 /* Half-closed is no rest: the peer that ended its half waits for the end of the other, and a FIN of our
  * making would look like it. */
@@ -99,188 +37,25 @@ static bool at_rest(const struct pair *pair, uint64_t now_ms)
 {
     if (pair->stage != PAIR_STAGE_BYTES) /* whoever follows messages knows when */
         return false;
-    if (pair_half_closed(pair) || pair->owed || delivering(pair))
+    if (track_half_closed(pair) || pair->client_awaits_reply || track_delivering(pair))
         return false;
     for (enum half half = 0; half < HALF_COUNT; half++)
         if (pair->half[half].held)
             return false;
-    return now_ms >= progress_ms(pair) + REST_MS;
-}
-
-/* ---- changes: the only places that set a phase, a leg's end or a half's FIN ---- */
-
-static void begin_window(struct pair *pair, uint64_t now_ms)
-{
-    pair->window_ms = now_ms;
-    pair->window_bytes = acked_bytes(pair);
-    pair->probed_ms = 0;
-}
-
-static void set_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)
-{
-    pair->phase = (uint8_t)phase;
-    pair->ending_ms = now_ms;
-    if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) {
-        begin_window(pair, now_ms);
-        pair->spared_ms = 0;
-    }
-}
-
-static pair_actions leg_down(struct pair *pair, enum leg leg, enum leg_end end, unsigned action)
-{
-    struct half_track *to = &pair->half[half_to(leg)];
-    assert(pair->up[leg]);
-    pair->up[leg] = false;
-    pair->leg_end[leg] = (uint8_t)end;
-    pair->half[half_from(leg)].fin_in = true;
-    to->fin_out = true;
-    to->held = false;
-    to->unacked_bytes = 0;
-    return do_leg(action, leg);
-}
-
-/* Takes down what is still up: in order where both FINs were exchanged, else by RST. */
-static pair_actions end(struct pair *pair, enum reason reason, uint64_t now_ms)
-{
-    pair_actions actions = PAIR_DO_END;
-    assert(reason != REASON_NONE);
-    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
-        if (!pair->up[leg])
-            continue;
-        actions |= leg_done(pair, leg) ? leg_down(pair, leg, LEG_END_FIN, PAIR_DO_CLOSE)
-                                       : leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
-    }
-    if (pair->phase == PAIR_CONNECTING) /* the attempt under way, if any, is given up */
-        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
-    pair->reason = (uint8_t)reason;
-    set_phase(pair, PAIR_ENDED, now_ms);
-    return actions;
-}
-
-static pair_actions end_if_done(struct pair *pair, uint64_t now_ms)
-{
-    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
-        if (pair->up[leg] && !leg_done(pair, leg))
-            return 0;
-    return end(pair, pair->reason, now_ms);
-}
-
-static pair_actions send_fin(struct pair *pair, enum leg leg)
-{
-    struct half_track *h = &pair->half[half_to(leg)];
-    assert(!h->held);
-    if (h->fin_out)
-        return 0;
-    h->fin_out = true;
-    return do_leg(PAIR_DO_FIN, leg);
-}
-
-static pair_actions begin_closing(struct pair *pair, enum reason reason, const enum close_action action[],
-                                  uint64_t now_ms)
-{
-    pair_actions actions = 0;
-    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
-        if (!pair->up[leg])
-            continue;
-        if (action[leg] == CLOSE_RST || leg_fooled_by_fin(pair, leg))
-            actions |= leg_down(pair, leg, LEG_END_RST, PAIR_DO_RST);
-        else
-            actions |= send_fin(pair, leg);
-    }
-    pair->reason = (uint8_t)reason;
-    set_phase(pair, PAIR_CLOSING, now_ms);
-    return actions | end_if_done(pair, now_ms);
-}
-
-/* Without a backend leg the response half has no source and the request half no sink. */
-static void no_backend(struct pair *pair, bool expected)
-{
-    pair->half[HALF_RESPONSE].fin_in = !expected;
-    pair->half[HALF_REQUEST].fin_out = !expected;
-}
-
-/* The session has no backend leg and may get another one. */
-static void begin_waiting(struct pair *pair, uint64_t now_ms)
-{
-    no_backend(pair, true);
-    pair->reason = REASON_NONE;
-    set_phase(pair, PAIR_WAITING, now_ms);
-}
-
-static pair_actions close_with(struct pair *pair, enum reason reason, const enum close_action action[],
-                               uint64_t now_ms)
-{
-    if (!pair->up[LEG_BACKEND])
-        no_backend(pair, false);
-    return begin_closing(pair, reason, action, now_ms);
-}
-
-/* Nothing is outstanding: nobody can take our FIN for anything but the end. */
-static pair_actions close_at_boundary(struct pair *pair, enum reason reason, uint64_t now_ms)
-{
-    static const enum close_action orderly[LEG_COUNT] = {CLOSE_FIN, CLOSE_FIN};
-    pair->owed = false;
-    return close_with(pair, reason, orderly, now_ms);
-}
-
-/* The request can't be answered by a backend: what has been begun there is aborted, and the client gets an
- * answer of our own. A backend that was sent nothing of it is at rest and parts in order. */
-static pair_actions refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
-{
-    pair_actions actions = PAIR_DO_ANSWER;
-    assert(pair->stage == PAIR_STAGE_HEAD || pair->stage == PAIR_STAGE_BODY ||
-           pair->stage == PAIR_STAGE_RESPONSE);
-    if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD)
-        actions |= leg_down(pair, LEG_BACKEND, LEG_END_FIN, 0) | PAIR_DO_PART;
-    else if (pair->up[LEG_BACKEND])
-        actions |= leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST);
-    else if (pair->phase == PAIR_CONNECTING)
-        actions |= do_leg(PAIR_DO_CLOSE, LEG_BACKEND);
-    begin_waiting(pair, now_ms);
-    pair->stage = PAIR_STAGE_REFUSED;
-    pair->stage_ms = now_ms;
-    pair->cause = (uint8_t)reason;
-    return actions;
-}
-
-/* The half's source has ended and nothing is held: its FIN goes out. */
-static pair_actions relay_fin(struct pair *pair, enum half half, uint64_t now_ms)
-{
-    pair_actions actions = send_fin(pair, half_sink(half));
-    if (half_ended(&pair->half[half_other(half)]))
-        return actions | end(pair, REASON_CLOSED, now_ms);
-    pair->half_closed_ms = now_ms;
-    begin_window(pair, now_ms);
-    return actions;
+    return now_ms >= track_progress_ms(pair) + REST_MS;
 }
 
 /* ---- events ---- */
-
-static void begin_ending(struct pair *pair, enum reason reason, uint64_t now_ms)
-{
-    pair->reason = (uint8_t)reason;
-    set_phase(pair, PAIR_ENDING, now_ms);
-}
 
 static pair_actions on_connected(struct pair *pair, uint64_t now_ms)
 {
     assert(pair->phase == PAIR_CONNECTING);
     pair->up[LEG_BACKEND] = true;
     pair->opened_ms = now_ms;
-    set_phase(pair, PAIR_OPEN, now_ms);
+    change_phase(pair, PAIR_OPEN, now_ms);
     if (pair->draining && pair->stage == PAIR_STAGE_BYTES)
-        begin_ending(pair, REASON_DRAIN, now_ms);
+        change_begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
-}
-
-static pair_actions next_server(struct pair *pair, enum reason reason, uint64_t now_ms)
-{
-    assert(pair->phase == PAIR_CONNECTING);
-    if (pair->servers_left == 0)
-        return pair->stage == PAIR_STAGE_BYTES ? end(pair, reason, now_ms) : refuse(pair, reason, now_ms);
-    pair->servers_left--;
-    pair->attempt_ms = now_ms;
-    return PAIR_DO_CONNECT;
 }
 
 static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
@@ -293,14 +68,14 @@ static pair_actions on_fin(struct pair *pair, enum half half, uint64_t now_ms)
         pair_note_fin(pair, half_source(half));
     switch ((enum pair_phase)pair->phase) {
     case PAIR_CLOSING:
-        return end_if_done(pair, now_ms);
+        return change_end_if_done(pair, now_ms);
     case PAIR_RESETTING: /* done, or what the surviving leg waits for is still being delivered */
-        if (leg_done(pair, half_source(half)) && pair->reason == REASON_CLIENT_CLOSED)
+        if (track_leg_done(pair, half_source(half)) && pair->reason == REASON_CLIENT_CLOSED)
             pair->reason = REASON_CLOSED; /* a backend that closes when its client does: nothing was reaped */
-        return end_if_done(pair, now_ms);
+        return change_end_if_done(pair, now_ms);
     default:
         assert(pair->stage == PAIR_STAGE_BYTES);
-        return h->held ? 0 : relay_fin(pair, half, now_ms);
+        return h->held ? 0 : change_relay_fin(pair, half, now_ms);
     }
 }
 
@@ -313,30 +88,14 @@ static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
     return 0;
 }
 
-/* In RESETTING: ends once everything that the lost leg sent has been delivered. Where a FIN tells the client
- * the truth, it gets that and the time to close, for a RST could take the answer out of its hands (RFC 9112,
- * 9.6). */
-static pair_actions end_if_delivered(struct pair *pair, uint64_t now_ms)
-{
-    for (enum half half = 0; half < HALF_COUNT; half++)
-        if (pair->half[half].held)
-            return 0;
-    if (pair->fin_to_client) {
-        pair_actions actions = send_fin(pair, LEG_CLIENT);
-        set_phase(pair, PAIR_CLOSING, now_ms);
-        return actions | end_if_done(pair, now_ms);
-    }
-    return delivering(pair) || pair_gives_time(pair) ? 0 : end(pair, pair->reason, now_ms);
-}
-
 static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_ms)
 {
     struct half_track *h = &pair->half[half];
     assert(h->held);
     h->held = false;
     if (pair->phase == PAIR_RESETTING)
-        return end_if_delivered(pair, now_ms);
-    return h->fin_in ? relay_fin(pair, half, now_ms) : 0;
+        return change_end_if_delivered(pair, now_ms);
+    return h->fin_in ? change_relay_fin(pair, half, now_ms) : 0;
 }
 
 /* A peer that was sent our FIN went on sending: the one that would have read those bytes has to learn that
@@ -346,23 +105,15 @@ static pair_actions on_discarded(struct pair *pair, enum half half, uint64_t now
 {
     enum leg sink = half_sink(half);
     assert(pair->half[half].fin_out && !pair->half[half].fin_in);
-    if (pair->phase == PAIR_RESETTING) /* it acknowledged what was delivered before, and gets the RST */
-        return delivering(pair) || pair->half[half_other(half)].held ? 0 : end(pair, pair->reason, now_ms);
+    if (pair->phase == PAIR_RESETTING) { /* its sender acknowledged what was delivered, and gets the RST */
+        bool waits = track_delivering(pair) || pair->half[half_other(half)].held;
+        return waits ? 0 : change_end(pair, pair->reason, now_ms);
+    }
     if (pair->stage != PAIR_STAGE_BYTES) /* nobody waits for what comes behind the last message */
         return 0;
-    if (pair->phase != PAIR_CLOSING || !pair->up[sink] || leg_done(pair, sink))
+    if (pair->phase != PAIR_CLOSING || !pair->up[sink] || track_leg_done(pair, sink))
         return 0;
-    return leg_down(pair, sink, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
-}
-
-/* The leg is down. What it sent before is delivered, then the other one is reset. */
-static pair_actions begin_resetting(struct pair *pair, enum reason reason, bool fin_to_client,
-                                    uint64_t now_ms)
-{
-    pair->reason = (uint8_t)reason;
-    pair->fin_to_client = fin_to_client;
-    set_phase(pair, PAIR_RESETTING, now_ms);
-    return end_if_delivered(pair, now_ms);
+    return change_leg_down(pair, sink, LEG_END_RST, PAIR_DO_RST) | change_end_if_done(pair, now_ms);
 }
 
 static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason, uint64_t now_ms)
@@ -370,18 +121,18 @@ static pair_actions on_gone(struct pair *pair, enum leg leg, enum reason reason,
     /* Only of an answer: a backend gets nothing from working on the request of a client that is gone. */
     bool whole_answer = leg == LEG_BACKEND && pair->half[HALF_RESPONSE].fin_in;
     enum leg_end leg_end = reason == REASON_CLIENT_CLOSED ? LEG_END_FIN : LEG_END_RESET;
-    pair_actions actions = leg_down(pair, leg, leg_end, PAIR_DO_CLOSE);
+    pair_actions actions = change_leg_down(pair, leg, leg_end, PAIR_DO_CLOSE);
 
     switch ((enum pair_phase)pair->phase) {
     case PAIR_WAITING:
     case PAIR_CONNECTING:
-        return actions | end(pair, reason, now_ms);
+        return actions | change_end(pair, reason, now_ms);
     case PAIR_CLOSING:
-        return actions | end_if_done(pair, now_ms);
+        return actions | change_end_if_done(pair, now_ms);
     case PAIR_RESETTING:
-        return actions | end(pair, pair->reason, now_ms);
+        return actions | change_end(pair, pair->reason, now_ms);
     default:
-        return actions | begin_resetting(pair, reason, whole_answer, now_ms);
+        return actions | change_begin_resetting(pair, reason, whole_answer, now_ms);
     }
 }
 
@@ -392,7 +143,7 @@ static pair_actions on_closed(struct pair *pair, uint64_t now_ms)
     if (pair->phase == PAIR_RESETTING || pair->phase == PAIR_CLOSING)
         return 0;
     assert(pair->stage == PAIR_STAGE_BYTES
-               ? half_ended(&pair->half[HALF_REQUEST])
+               ? track_half_ended(&pair->half[HALF_REQUEST])
                : pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED);
     return on_gone(pair, LEG_CLIENT, REASON_CLIENT_CLOSED, now_ms);
 }
@@ -404,28 +155,18 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
     pair->draining = true;
     pair->drain_ms = now_ms;
     if (pair->stage == PAIR_STAGE_BETWEEN && (pair->phase == PAIR_WAITING || pair->phase == PAIR_OPEN))
-        return close_at_boundary(pair, REASON_DRAIN, now_ms);
+        return change_close_at_boundary(pair, REASON_DRAIN, now_ms);
     if (pair->phase == PAIR_OPEN && pair->stage == PAIR_STAGE_BYTES)
-        begin_ending(pair, REASON_DRAIN, now_ms);
+        change_begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
 }
 
 /* ---- messages ---- */
 
-static bool follows(const struct pair *pair)
-{
-    return pair->stage != PAIR_STAGE_BYTES;
-}
-
-static bool has_backend(const struct pair *pair)
-{
-    return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING;
-}
-
 static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t now_ms)
 {
-    assert(follows(pair) && pair->stage != PAIR_STAGE_REFUSED);
-    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || has_backend(pair));
+    assert(track_follows(pair) && pair->stage != PAIR_STAGE_REFUSED);
+    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || track_relaying(pair));
     assert(stage < PAIR_STAGE_COUNT && stage != PAIR_STAGE_REFUSED);
     /* Behind the last response comes COMPLETE. */
     assert(stage != PAIR_STAGE_BETWEEN || (pair->phase != PAIR_ENDING && !pair->draining));
@@ -433,10 +174,10 @@ static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t 
     pair->stage_ms = now_ms;
     if (stage != PAIR_STAGE_BYTES)
         return 0;
-    assert(has_backend(pair));
-    begin_window(pair, now_ms);
+    assert(track_relaying(pair));
+    change_begin_window(pair, now_ms);
     if (pair->draining && pair->phase == PAIR_OPEN)
-        begin_ending(pair, REASON_DRAIN, now_ms);
+        change_begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
 }
 
@@ -447,44 +188,44 @@ static pair_actions on_attach(struct pair *pair, uint32_t servers_left, uint64_t
     pair->servers_left = servers_left;
     pair->attempt_ms = now_ms;
     pair->leg_end[LEG_BACKEND] = LEG_END_NONE;
-    set_phase(pair, PAIR_CONNECTING, now_ms);
+    change_phase(pair, PAIR_CONNECTING, now_ms);
     return PAIR_DO_CONNECT;
 }
 
 static pair_actions on_left(struct pair *pair, enum leg_end how, uint64_t now_ms)
 {
-    assert(follows(pair) && has_backend(pair) && !pair->half[HALF_RESPONSE].held);
+    assert(track_follows(pair) && track_relaying(pair) && !pair->half[HALF_RESPONSE].held);
     bool quiet = pair->stage == PAIR_STAGE_BETWEEN || pair->stage == PAIR_STAGE_HEAD;
     bool pooled = how == LEG_END_POOLED;
     assert(how == LEG_END_FIN || how == LEG_END_RESET || pooled);
     assert(!pooled || (quiet && pair->phase == PAIR_OPEN && !pair->half[HALF_REQUEST].held));
-    pair_actions actions = leg_down(pair, LEG_BACKEND, how, pooled ? 0 : PAIR_DO_CLOSE);
-    begin_waiting(pair, now_ms);
+    pair_actions actions = change_leg_down(pair, LEG_BACKEND, how, pooled ? 0 : PAIR_DO_CLOSE);
+    change_begin_waiting(pair, now_ms);
     return actions;
 }
 
 static pair_actions on_cut(struct pair *pair, bool framed, uint64_t now_ms)
 {
-    assert(pair->stage == PAIR_STAGE_ANSWERED && has_backend(pair));
-    return leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE) |
-           begin_resetting(pair, REASON_RESPONSE_CUT, framed, now_ms);
+    assert(pair->stage == PAIR_STAGE_ANSWERED && track_relaying(pair));
+    return change_leg_down(pair, LEG_BACKEND, LEG_END_FIN, PAIR_DO_CLOSE) |
+           change_begin_resetting(pair, REASON_RESPONSE_CUT, framed, now_ms);
 }
 
 static pair_actions on_refuse(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
-    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || has_backend(pair));
-    return refuse(pair, reason, now_ms);
+    assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || track_relaying(pair));
+    return change_refuse(pair, reason, now_ms);
 }
 
 static pair_actions on_complete(struct pair *pair, enum reason reason, uint64_t now_ms)
 {
-    assert(follows(pair) && (pair->phase == PAIR_WAITING || has_backend(pair)));
+    assert(track_follows(pair) && (pair->phase == PAIR_WAITING || track_relaying(pair)));
     assert(!pair->half[HALF_RESPONSE].held);
     if (pair->stage == PAIR_STAGE_REFUSED)
         reason = (enum reason)pair->cause;
     if (pair->reason != REASON_NONE)
         reason = (enum reason)pair->reason;
-    return close_at_boundary(pair, reason, now_ms);
+    return change_close_at_boundary(pair, reason, now_ms);
 }
 
 /* ---- time ---- */
@@ -503,9 +244,10 @@ static uint64_t fires_ms(const struct pair *pair, enum deadline_id id, uint64_t 
 {
     const struct deadline *row = deadline_row(id);
     uint64_t due = due_ms(pair, id);
-    if (id == DEADLINE_HALF_CLOSE && due != DEADLINE_OFF && pair_probing(pair))
-        return max_of(due, pair->asked_ms + PROBE_MS);
-    if (due > now_ms || !row->spares_delivery || !delivering(pair))
+    uint64_t until_ms = row->waits_until && due != DEADLINE_OFF ? row->waits_until(pair) : 0;
+    if (until_ms > 0)
+        return max_of(due, until_ms);
+    if (due > now_ms || !row->spares_delivery || !track_delivering(pair))
         return due;
     uint64_t seen_ms = pair->spared_ms != 0 ? pair->spared_ms : now_ms;
     return max_of(seen_ms, due) + DELIVERY_MS;
@@ -530,7 +272,7 @@ static bool spares(const struct pair *pair, uint64_t now_ms)
 {
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
         if (deadline_row(id)->spares_delivery && due_ms(pair, id) <= now_ms)
-            return delivering(pair);
+            return track_delivering(pair);
     return false;
 }
 
@@ -547,8 +289,8 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
     uint64_t next;
     earliest(pair, now_ms, &next);
     if (pair->phase == PAIR_ENDING)
-        next = min_of(next, max_of(progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
-    if (pair->phase == PAIR_RESETTING && !pair_gives_time(pair))
+        next = min_of(next, max_of(track_progress_ms(pair) + REST_MS, now_ms + REST_MS / 4));
+    if (pair->phase == PAIR_RESETTING && !track_gives_time(pair))
         next = min_of(next, now_ms + min_of(max_of(now_ms - pair->ending_ms, 1), RECHECK_MS));
     if (spares(pair, now_ms))
         next = min_of(next, now_ms + RECHECK_MS);
@@ -564,9 +306,9 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
  * does not. What a burst paid beyond its last byte is not saved up. */
 static void credit_window(struct pair *pair)
 {
-    uint64_t moved = acked_bytes(pair) - pair->window_bytes;
+    uint64_t moved = track_acked_bytes(pair) - pair->window_bytes;
     uint64_t rate = pair->deadlines->half_close_rate;
-    uint64_t until = progress_ms(pair);
+    uint64_t until = track_progress_ms(pair);
     uint64_t bought_ms;
     if (moved == 0 || until <= pair->window_ms)
         return;
@@ -581,115 +323,21 @@ static void credit_window(struct pair *pair)
     pair->window_bytes += bought_ms * rate / 1000;
 }
 
-/* The half that is still open moved, if not enough. */
-static bool trickled(const struct pair *pair)
-{
-    enum half open = half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
-    return pair_half_progress_ms(pair, open) > pair->window_ms;
-}
-
-static bool heard(const struct pair *pair, enum leg leg)
-{
-    return pair->heard_ms[leg] >= pair->probed_ms;
-}
-
-/* Asks the peers that have not answered. */
-static pair_actions probe(struct pair *pair, uint64_t now_ms)
-{
-    pair_actions actions = 0;
-    if (!pair_probing(pair)) {
-        pair->probed_ms = now_ms;
-        pair->probes = 0;
-    }
-    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
-        if (pair->probes == 0 || !heard(pair, leg))
-            actions |= do_leg(PAIR_DO_PROBE, leg);
-    pair->probes++;
-    pair->asked_ms = now_ms;
-    return actions;
-}
-
-/* A session is half-closed and nothing moves. With `verify` the peers' kernels are asked first. That they
- * answer proves nothing about the applications behind them; that one does not means that nobody is there. */
-static pair_actions half_close_due(struct pair *pair, uint64_t now_ms)
-{
-    enum verify verify = pair->deadlines->verify;
-    enum reason reason = trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
-    if (verify != VERIFY_OFF) {
-        bool both = pair_probing(pair) && heard(pair, LEG_CLIENT) && heard(pair, LEG_BACKEND);
-        if (!both && (!pair_probing(pair) || pair->probes < PROBES))
-            return probe(pair, now_ms);
-        if (both && verify == VERIFY_EXTEND) {
-            begin_window(pair, now_ms);
-            return 0;
-        }
-        if (!both)
-            reason = heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST;
-    }
-    return begin_closing(pair, reason, pair->deadlines->action[DEADLINE_HALF_CLOSE], now_ms);
-}
-
-static pair_actions fire(struct pair *pair, enum deadline_id id, uint64_t now_ms)
-{
-    const enum close_action *action = pair->deadlines->action[id];
-    enum reason reason = deadline_row(id)->reason;
-    switch (id) {
-    case DEADLINE_CONNECT:
-        return next_server(pair, reason, now_ms);
-    case DEADLINE_DRAIN:
-        return end(pair, pair->reason != REASON_NONE ? pair->reason : reason, now_ms);
-    case DEADLINE_GRACE:
-        return end(pair, pair->reason, now_ms);
-    case DEADLINE_REQUEST_HEAD:
-    case DEADLINE_REQUEST_BODY:
-        return refuse(pair, reason, now_ms);
-    case DEADLINE_RESPONSE:
-        if (pair->stage == PAIR_STAGE_ANSWERED)
-            return begin_closing(pair, reason, action, now_ms);
-        return refuse(pair, reason, now_ms);
-    case DEADLINE_KEEPALIVE:
-        return close_at_boundary(pair, reason, now_ms);
-    case DEADLINE_MESSAGE_GRACE:
-        /* A session that would have ended well has met a leak; with `message_grace` 0 nobody has looked. */
-        if (reason_weight((enum reason)pair->reason) == REASON_WELL && !pair->draining &&
-            pair->deadlines->after_ms[id] > 0)
-            pair->reason = (uint8_t)reason;
-        return leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST) | end_if_done(pair, now_ms);
-    case DEADLINE_LIFETIME:
-        if (pair->phase == PAIR_CONNECTING)
-            return end(pair, reason, now_ms);
-        if (pair->stage == PAIR_STAGE_BETWEEN)
-            return close_at_boundary(pair, reason, now_ms);
-        if (pair->phase == PAIR_WAITING)
-            return close_with(pair, reason, action, now_ms);
-        begin_ending(pair, reason, now_ms);
-        return 0;
-    case DEADLINE_WRITE_STALL:
-        if (pair->phase == PAIR_RESETTING)
-            return end(pair, pair->reason, now_ms);
-        return close_with(pair, reason, action, now_ms);
-    case DEADLINE_HALF_CLOSE:
-        return half_close_due(pair, now_ms);
-    default:
-        return begin_closing(pair, reason, action, now_ms);
-    }
-}
-
 static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
 {
     uint64_t fires;
     credit_window(pair);
-    if (pair_probing(pair) && due_ms(pair, DEADLINE_HALF_CLOSE) > now_ms)
+    if (track_probing(pair) && due_ms(pair, DEADLINE_HALF_CLOSE) > now_ms)
         pair->probed_ms = 0; /* bytes have moved it on: what was heard until now proves nothing later */
     track_sparing(pair, now_ms);
     enum deadline_id id = earliest(pair, now_ms, &fires);
     if (fires <= now_ms)
-        return fire(pair, id, now_ms);
+        return deadline_row(id)->fire(pair, id, now_ms);
     if (pair->phase == PAIR_RESETTING)
-        return end_if_delivered(pair, now_ms);
+        return change_end_if_delivered(pair, now_ms);
     if (pair->phase == PAIR_ENDING && at_rest(pair, now_ms)) {
         enum deadline_id cause = pair->reason == REASON_LIFETIME ? DEADLINE_LIFETIME : DEADLINE_IDLE;
-        return begin_closing(pair, pair->reason, pair->deadlines->action[cause], now_ms);
+        return change_begin_closing(pair, pair->reason, pair->deadlines->action[cause], now_ms);
     }
     return 0;
 }
@@ -722,7 +370,7 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_CONNECTED:
         return on_connected(pair, now_ms);
     case PAIR_EVENT_REFUSED:
-        return next_server(pair, input->reason, now_ms);
+        return change_next_server(pair, input->reason, now_ms);
     case PAIR_EVENT_FIN:
         return on_fin(pair, input->half, now_ms);
     case PAIR_EVENT_HELD:
@@ -744,7 +392,7 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_DRAIN:
         return on_drain(pair, now_ms);
     case PAIR_EVENT_ABORT:
-        return end(pair, input->reason, now_ms);
+        return change_end(pair, input->reason, now_ms);
     case PAIR_EVENT_STAGE:
         return on_stage(pair, input->stage, now_ms);
     case PAIR_EVENT_ATTACH:
@@ -779,7 +427,7 @@ void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64
     assert(pair->up[leg]);
     uint64_t acked = h->written_bytes > unacked_bytes ? h->written_bytes - unacked_bytes : 0;
     uint64_t heard_ms = clock_ms > least_age_ms ? clock_ms - least_age_ms : 0;
-    if (pair_probing(pair))
+    if (track_probing(pair))
         pair->heard_ms[leg] = heard_ms;
     h->unacked_bytes = unacked_bytes;
     if (acked <= h->acked_bytes)
@@ -790,38 +438,8 @@ void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64
 
 void pair_probes_sent(struct pair *pair, uint64_t clock_ms)
 {
-    if (pair_probing(pair))
+    if (track_probing(pair))
         pair->asked_ms = max_of(pair->asked_ms, clock_ms);
-}
-
-const char *pair_phase_name(enum pair_phase phase)
-{
-    static const char *const names[PAIR_PHASE_COUNT] = {
-        [PAIR_WAITING] = "waiting", [PAIR_CONNECTING] = "connecting", [PAIR_OPEN] = "open",
-        [PAIR_ENDING] = "ending",   [PAIR_RESETTING] = "resetting",   [PAIR_CLOSING] = "closing",
-        [PAIR_ENDED] = "ended",
-    };
-    return names[phase];
-}
-
-const char *pair_stage_name(enum pair_stage stage)
-{
-    static const char *const names[PAIR_STAGE_COUNT] = {
-        [PAIR_STAGE_BYTES] = "bytes",       [PAIR_STAGE_BETWEEN] = "between",
-        [PAIR_STAGE_HEAD] = "head",         [PAIR_STAGE_BODY] = "body",
-        [PAIR_STAGE_RESPONSE] = "response", [PAIR_STAGE_ANSWERED] = "answered",
-        [PAIR_STAGE_REFUSED] = "refused",
-    };
-    return names[stage];
-}
-
-const char *leg_end_name(enum leg_end leg_end)
-{
-    static const char *const names[LEG_END_COUNT] = {
-        [LEG_END_NONE] = "none",   [LEG_END_FIN] = "fin",       [LEG_END_RST] = "rst",
-        [LEG_END_RESET] = "reset", [LEG_END_POOLED] = "pooled",
-    };
-    return names[leg_end];
 }
 
 static void check_halves(const struct pair *pair)

@@ -67,35 +67,11 @@
  *     `spares_delivery` resets no leg whose peer still takes bytes.
  *   - pair_step() for everything else. */
 
-#include "reaper/policy/deadline.h"
-#include "reaper/policy/half.h"
-#include "reaper/policy/reason.h"
+#include "reaper/policy/action.h"
+#include "reaper/policy/track.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-enum pair_phase {
-    PAIR_WAITING,
-    PAIR_CONNECTING,
-    PAIR_OPEN,
-    PAIR_ENDING,
-    PAIR_RESETTING,
-    PAIR_CLOSING,
-    PAIR_ENDED,
-    PAIR_PHASE_COUNT
-};
-
-/* Where in its messages a session is. */
-enum pair_stage {
-    PAIR_STAGE_BYTES,    /* none are followed: TCP, or a tunnel after an upgrade */
-    PAIR_STAGE_BETWEEN,  /* nothing is outstanding */
-    PAIR_STAGE_HEAD,     /* the head of a request is awaited or comes in */
-    PAIR_STAGE_BODY,     /* a request's body is relayed */
-    PAIR_STAGE_RESPONSE, /* the request is whole, the response has not begun */
-    PAIR_STAGE_ANSWERED, /* the response has begun, the request may still go on */
-    PAIR_STAGE_REFUSED,  /* an answer of our own goes out; nothing else will */
-    PAIR_STAGE_COUNT
-};
 
 enum pair_event {
     PAIR_EVENT_CONNECTED, /* the backend leg is up */
@@ -119,16 +95,6 @@ enum pair_event {
     PAIR_EVENT_COUNT
 };
 
-/* How a leg ended. */
-enum leg_end {
-    LEG_END_NONE,   /* never connected, or still up */
-    LEG_END_FIN,    /* closed in order: FIN both ways */
-    LEG_END_RST,    /* we sent RST */
-    LEG_END_RESET,  /* the peer reset it, or its kernel gave up on it */
-    LEG_END_POOLED, /* still up, but not ours any more: kept for requests of any session */
-    LEG_END_COUNT
-};
-
 struct pair_input {
     enum pair_event event;
     enum half half;        /* FIN, HELD, DRAINED, DISCARDED */
@@ -138,66 +104,6 @@ struct pair_input {
     enum leg_end end;      /* LEFT: FIN or RESET; between messages also POOLED */
     uint32_t servers_left; /* ATTACH */
     bool framed;           /* CUT: the response says how long it is, by its length or in chunks */
-};
-
-/* What the caller does after a step, in this order. A set of bits. */
-typedef uint32_t pair_actions;
-enum {
-    PAIR_DO_FIN = 1u << 0,     /* << leg: shutdown(SHUT_WR) */
-    PAIR_DO_RST = 1u << 2,     /* << leg: abort, SO_LINGER{1,0} and close */
-    PAIR_DO_CLOSE = 1u << 4,   /* << leg: close; both FINs have been seen, or the peer is gone */
-    PAIR_DO_CONNECT = 1u << 6, /* close the backend leg if there is one, and connect to the next server */
-    PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive), then
-                                  pair_probes_sent() */
-    PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
-    PAIR_DO_PART = 1u << 11, /* the backend leg leaves with nothing outstanding: FIN, `message_grace`, RST */
-    PAIR_DO_ANSWER = 1u << 10, /* answer the client, for `cause`; then report COMPLETE, or HELD and so on */
-};
-
-struct half_track {
-    bool fin_in, fin_out;
-    bool held;
-    uint64_t written_bytes; /* taken by the sink's socket */
-    uint64_t written_ms;    /* when it last took some */
-    uint64_t held_since_ms; /* when `held` became true */
-    uint64_t unacked_bytes; /* of these, not acknowledged by the sink's kernel at the last sample */
-    uint64_t acked_bytes;   /* acknowledged at the last sample */
-    uint64_t acked_ms;      /* the last acknowledgement that advanced, as far as samples tell */
-};
-
-struct pair {
-    const struct deadlines *deadlines; /* borrowed; outlives the pair */
-    struct half_track half[HALF_COUNT];
-    bool up[LEG_COUNT];
-    bool owed;          /* the last bytes relayed went to the backend: the client may wait for an answer */
-    bool has_first_fin; /* a FIN came from a peer before we sent any, */
-    bool draining;
-    bool fin_to_client;         /* in RESETTING: a FIN tells the client the truth, RST is not needed */
-    uint8_t first_fin;          /* enum leg: from this one first */
-    uint8_t phase;              /* enum pair_phase */
-    uint8_t stage;              /* enum pair_stage */
-    uint8_t cause;              /* enum reason; in stage REFUSED why */
-    uint8_t reason;             /* enum reason; in ENDING, RESETTING and CLOSING the one it will end with */
-    uint8_t leg_end[LEG_COUNT]; /* enum leg_end */
-    uint32_t servers_left;      /* not tried yet */
-
-    uint64_t accepted_ms;
-    uint64_t attempt_ms;     /* connecting to the present server since */
-    uint64_t opened_ms;      /* connected; 0 before */
-    uint64_t half_closed_ms; /* the first half ended; 0 before */
-    uint64_t ending_ms;      /* in the present phase since */
-    uint64_t drain_ms;       /* draining since */
-    uint64_t stage_ms;       /* at this stage since */
-
-    /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
-     * half_close_rate. */
-    uint64_t window_ms, window_bytes;
-    uint64_t probed_ms; /* both peers are being probed since, no earlier; 0: they are not */
-    uint64_t asked_ms;  /* the last probes had been sent by then */
-    uint8_t probes;     /* how often they were */
-    uint64_t
-        heard_ms[LEG_COUNT]; /* the last acknowledgement of any kind, as of the last sample while probing */
-    uint64_t spared_ms;      /* a deadline that spares deliveries was first seen due; 0: none is */
 };
 
 /* Starts in CONNECTING with one attempt under way and `servers_left` more to try. */
@@ -216,7 +122,7 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms);
 
 /* What the kernel of the peer of `leg` has not acknowledged of the bytes written to it (SIOCOUTQ: a FIN
  * counts as one byte), and how long ago its last acknowledgement came, at least (pair_least_age_ms()). The
- * age is wanted when some advanced since the last sample, and while pair_probing(); else it may be 0.
+ * age is wanted when some advanced since the last sample, and while track_probing(); else it may be 0.
  * clock_ms is the clock itself, read behind the age: a turn may have begun long before, and an answer that
  * came in it would seem to be older than the question. Only for a leg that is up. */
 void pair_sample(struct pair *pair, enum leg leg, uint64_t unacked_bytes, uint64_t least_age_ms,
@@ -245,7 +151,7 @@ static inline void pair_progress(struct pair *pair, enum half half, uint64_t byt
     struct half_track *h = &pair->half[half];
     h->written_bytes += bytes;
     h->written_ms = now_ms;
-    pair->owed = half == HALF_REQUEST;
+    pair->client_awaits_reply = half == HALF_REQUEST;
 }
 
 /* Whether bytes from the source of `half` go nowhere: they are to be read and discarded. */
@@ -253,26 +159,6 @@ static inline bool pair_discards(const struct pair *pair, enum half half)
 {
     return pair->half[half].fin_out;
 }
-
-/* The last progress of the half, ms: bytes taken by the sink, unless its kernel owes acknowledgements for
- * them; then the last of those (a write to a dead peer's send queue is no sign of life). */
-uint64_t pair_half_progress_ms(const struct pair *pair, enum half half);
-
-/* Whether peers are being probed: samples then have to tell when a peer was last heard of. */
-static inline bool pair_probing(const struct pair *pair)
-{
-    return pair->probed_ms != 0;
-}
-
-/* The client is known to have closed, its request and FIN are delivered: the backend has `message_grace`. */
-bool pair_gives_time(const struct pair *pair);
-
-/* Exactly one half has ended. */
-bool pair_half_closed(const struct pair *pair);
-
-const char *pair_phase_name(enum pair_phase phase);
-const char *pair_stage_name(enum pair_stage stage);
-const char *leg_end_name(enum leg_end end); /* "none", "fin", "rst", "reset", "pooled" */
 
 /* Asserts the invariants above. For tests. */
 void pair_check(const struct pair *pair);

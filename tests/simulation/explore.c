@@ -8,6 +8,7 @@
  * In each state the invariants are checked, and that time alone leads to the end. A violation is printed with
  * the events that led to it. */
 
+#include "reaper/policy/deadline.h"
 #include "reaper/policy/pair.h"
 
 #include <setjmp.h>
@@ -357,7 +358,7 @@ static bool legal(const struct world *world, const struct settings *settings, co
     case MOVE_ACK:
         return world->pair.up[leg] && (world->unacked[leg] || world->fin_unacked[leg]);
     case MOVE_ANSWER:
-        return world->pair.up[leg] && pair_probing(&world->pair) &&
+        return world->pair.up[leg] && track_probing(&world->pair) &&
                world->acked_ms[leg] < world->pair.probed_ms;
     case MOVE_WAIT:
         return world->now_ms + settings->grid_ms <= expiry_ms(world, settings);
@@ -391,7 +392,7 @@ static void check_fin(const struct world *before, const struct world *after, enu
         return;
     must(!before->gone[leg_other(leg)] || before->pair.phase == PAIR_CLOSING || follows(before),
          "a reset never becomes a FIN");
-    must(leg != LEG_CLIENT || !before->pair.owed || follows(before),
+    must(leg != LEG_CLIENT || !before->pair.client_awaits_reply || follows(before),
          "a client that is owed an answer never gets a FIN of ours");
     must(!before->fin_seen[half_from(leg)] || follows(before), /* there only where it can tell the end */
          "a half-closed peer never gets a FIN of ours");
@@ -471,7 +472,7 @@ static void check_lost(const struct world *before, const struct world *after, co
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         must(move->input.event != PAIR_EVENT_EXPIRED || after->pair.reason != lost[leg] ||
                  before->pair.reason == lost[leg] ||
-                 (pair_probing(&before->pair) && before->acked_ms[leg] < before->pair.probed_ms),
+                 (track_probing(&before->pair) && before->acked_ms[leg] < before->pair.probed_ms),
              "a peer that answered a probe is never called lost");
 }
 
@@ -669,7 +670,7 @@ static uint64_t max_of(uint64_t a, uint64_t b)
 
 static uint64_t progress_ms(const struct pair *pair)
 {
-    return max_of(pair_half_progress_ms(pair, HALF_REQUEST), pair_half_progress_ms(pair, HALF_RESPONSE));
+    return max_of(track_half_progress_ms(pair, HALF_REQUEST), track_half_progress_ms(pair, HALF_RESPONSE));
 }
 
 static uint64_t stalled_ms(const struct half_track *h)
@@ -702,21 +703,21 @@ static void make_key(const struct search *search, const struct world *world, uin
 {
     const struct pair *pair = &world->pair;
     const uint64_t *after_ms = search->settings->after_ms;
-    bool windowed = pair_half_closed(pair) || pair->phase >= PAIR_RESETTING;
+    bool windowed = track_half_closed(pair) || pair->phase >= PAIR_RESETTING;
     size_t n = 0;
     memset(key, 0, KEY_BYTES);
     key[n++] = pair->phase;
     key[n++] = pair->reason;
     if (pair->phase == PAIR_ENDED)
         return;
-    key[n++] = (uint8_t)(pair->owed | pair->draining << 1 | pair->fin_to_client << 2 | world->closed << 3 |
-                         (uint8_t)pair->servers_left << 4);
+    key[n++] = (uint8_t)(pair->client_awaits_reply | pair->draining << 1 | pair->fin_to_client << 2 |
+                         world->closed << 3 | (uint8_t)pair->servers_left << 4);
     for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
         key[n++] = (uint8_t)(pair->up[leg] | world->unacked[leg] << 1 | world->fin_unacked[leg] << 2 |
                              world->fin_sent[leg] << 3 | world->gone[leg] << 4 | world->down[leg] << 5);
         key[n++] = distance(search, world, world->unacked[leg], world->oldest_unacked_ms[leg], DELIVERY_MS);
     }
-    bool probing = pair_probing(pair);
+    bool probing = track_probing(pair);
     key[n++] = probing ? (uint8_t)(1 | (world->acked_ms[LEG_CLIENT] >= pair->probed_ms) << 1 |
                                    (world->acked_ms[LEG_BACKEND] >= pair->probed_ms) << 2)
                        : 0;
@@ -730,14 +731,14 @@ static void make_key(const struct search *search, const struct world *world, uin
     }
     bool ending = pair->phase == PAIR_ENDING;
     key[n++] =
-        distance(search, world, pair_gives_time(pair), pair->ending_ms, after_ms[DEADLINE_MESSAGE_GRACE]);
+        distance(search, world, track_gives_time(pair), pair->ending_ms, after_ms[DEADLINE_MESSAGE_GRACE]);
     if (follows(world)) {
         uint64_t most_ms = max_of(max_of(after_ms[DEADLINE_REQUEST_HEAD], after_ms[DEADLINE_REQUEST_BODY]),
                                   max_of(after_ms[DEADLINE_RESPONSE], after_ms[DEADLINE_KEEPALIVE]));
         key[n++] = pair->stage;
         key[n++] = distance(search, world, pair->phase <= PAIR_ENDING, pair->stage_ms, most_ms);
         key[n++] =
-            distance(search, world, relaying(world), pair_half_progress_ms(pair, HALF_REQUEST), most_ms);
+            distance(search, world, relaying(world), track_half_progress_ms(pair, HALF_REQUEST), most_ms);
         key[n++] = distance(search, world, pair->phase == PAIR_CLOSING, pair->ending_ms,
                             after_ms[DEADLINE_MESSAGE_GRACE]);
     }
@@ -747,7 +748,7 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = distance(search, world, windowed, pair->window_ms, window_most_ms(pair, after_ms));
     key[n++] = windowed ? credit(search, world) : 0;
     key[n++] = distance(search, world, pair->spared_ms != 0, pair->spared_ms, DELIVERY_MS);
-    key[n++] = distance(search, world, pair_half_closed(pair) && relaying(world), pair->half_closed_ms,
+    key[n++] = distance(search, world, track_half_closed(pair) && relaying(world), pair->half_closed_ms,
                         after_ms[DEADLINE_HALF_CLOSE_MAX]);
     key[n++] = distance(search, world, ending && pair->reason == REASON_LIFETIME, pair->ending_ms,
                         after_ms[DEADLINE_GRACE] + DELIVERY_MS);

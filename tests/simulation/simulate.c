@@ -6,6 +6,7 @@
  * are checked from outside: by what the peers got, and by what time it was. simulate_http.c does the same for
  * mode http. */
 
+#include "reaper/policy/deadline.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/stream.h"
 
@@ -243,7 +244,7 @@ static uint64_t held_since_ms(const struct run *run, enum half half)
 
 static void check_relaying(const struct run *run, const struct pair *pair, const struct deadlines *d)
 {
-    if (pair_half_closed(pair)) {
+    if (track_half_closed(pair)) {
         must_be_by(&run->hosted, run->half_closed_ms, d->after_ms[DEADLINE_HALF_CLOSE_MAX],
                    "half_close_max holds");
         /* What a burst bought is thrown away when the deadline is looked at, which may be one later; then

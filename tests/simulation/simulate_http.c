@@ -6,6 +6,7 @@
  * has to be answered by a server, in full, and nobody is reset. In the others anything may happen, and what
  * is promised then is checked. */
 
+#include "reaper/policy/deadline.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/web.h"
 

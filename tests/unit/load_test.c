@@ -6,6 +6,7 @@
 #include "conf/warn.h"
 #include "conf/yaml.h"
 #include "reaper/error.h"
+#include "reaper/policy/deadline.h"
 
 #include <errno.h>
 #include <netinet/in.h>

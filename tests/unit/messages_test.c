@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "reaper/policy/deadline.h"
 #include "reaper/policy/pair.h"
 
 #include <string.h>
@@ -470,7 +471,7 @@ static void a_tunnel_is_a_session_of_bytes(void **state)
     stage(&bed, PAIR_STAGE_BYTES);
     assert_int_equal(step(&bed, (struct pair_input){.event = PAIR_EVENT_FIN, .half = HALF_REQUEST}),
                      to(PAIR_DO_FIN, LEG_BACKEND));
-    assert_true(pair_half_closed(&bed.pair));
+    assert_true(track_half_closed(&bed.pair));
     assert_int_equal(expire(&bed), to(PAIR_DO_RST, LEG_CLIENT) | to(PAIR_DO_RST, LEG_BACKEND) | PAIR_DO_END);
     assert_int_equal(bed.pair.reason, REASON_HALF_CLOSE);
 }

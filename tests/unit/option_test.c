@@ -6,6 +6,7 @@
 #include "conf/option.h"
 #include "conf/yaml.h"
 #include "reaper/error.h"
+#include "reaper/policy/deadline.h"
 
 #include <stdio.h>
 #include <stdlib.h>

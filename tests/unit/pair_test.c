@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "reaper/policy/deadline.h"
 #include "reaper/policy/pair.h"
 
 #include <signal.h>
@@ -148,7 +149,7 @@ static void half_closed(struct bed *bed)
     opened(bed);
     relay(bed, HALF_REQUEST, 100);
     assert_int_equal(fin(bed, HALF_REQUEST), to(PAIR_DO_FIN, LEG_BACKEND));
-    assert_true(pair_half_closed(&bed->pair));
+    assert_true(track_half_closed(&bed->pair));
 }
 
 /* An expiry that comes early is harmless, so the timer need not know the new deadline. */
@@ -265,7 +266,7 @@ static void a_fin_is_relayed_and_half_closes(void **state)
         opened(&bed);
         pass(&bed, 70);
         assert_int_equal(fin(&bed, half), to(PAIR_DO_FIN, half_sink(half)));
-        assert_true(pair_half_closed(&bed.pair));
+        assert_true(track_half_closed(&bed.pair));
         assert_true(bed.pair.has_first_fin);
         assert_int_equal(bed.pair.first_fin, half_source(half));
         assert_int_equal(bed.pair.half_closed_ms - START_MS, 70);
@@ -294,9 +295,9 @@ static void a_fin_waits_for_the_bytes_before_it(void **state)
         opened(&bed);
         assert_int_equal(half_event(&bed, PAIR_EVENT_HELD, half), 0);
         assert_int_equal(fin(&bed, half), 0);
-        assert_false(pair_half_closed(&bed.pair));
+        assert_false(track_half_closed(&bed.pair));
         assert_int_equal(half_event(&bed, PAIR_EVENT_DRAINED, half), to(PAIR_DO_FIN, half_sink(half)));
-        assert_true(pair_half_closed(&bed.pair));
+        assert_true(track_half_closed(&bed.pair));
     }
 }
 
@@ -382,7 +383,7 @@ static void two_peers_that_answer_our_fins_end_in_order(void **state)
     assert_ended(&bed, REASON_IDLE, LEG_END_FIN, LEG_END_FIN);
 }
 
-static void a_client_that_is_owed_an_answer_gets_rst_and_never_fin(void **state)
+static void a_client_that_awaits_a_reply_gets_rst_and_never_fin(void **state)
 {
     (void)state;
     struct bed bed;
@@ -883,7 +884,7 @@ static void probed(struct bed *bed, enum verify verify)
     bed->deadlines.verify = verify;
     assert_int_equal(expire_until(bed, FOREVER_MS), probe_both);
     assert_int_equal(at(bed), 30000);
-    assert_true(pair_probing(&bed->pair));
+    assert_true(track_probing(&bed->pair));
 }
 
 static void peers_that_answer_a_probe_are_a_leak(void **state)
@@ -1294,7 +1295,7 @@ static void acknowledgements_do_not_keep_a_busy_session_beyond_its_lifetime(void
     assert_int_equal(at(&bed), 65000 + DELIVERY_MS);
 }
 
-static void an_owed_client_is_reset_a_grace_after_its_lifetime(void **state)
+static void a_client_that_awaits_a_reply_is_reset_a_grace_after_its_lifetime(void **state)
 {
     (void)state;
     struct bed bed;
@@ -1841,21 +1842,21 @@ static void progress_of_a_half_is_its_last_write_or_its_last_acknowledgement(voi
     struct bed bed;
     opened(&bed);
     uint64_t opened_ms = bed.now_ms;
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms);
     pass(&bed, 10);
     relay(&bed, HALF_RESPONSE, 5);
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 10);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 10);
     pass(&bed, 10);
     relay_unacked(&bed, HALF_RESPONSE, 5);
     sample(&bed);
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 10);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 10);
     pass(&bed, 10);
     ack(&bed, LEG_CLIENT, 2);
     pass(&bed, 5);
     sample(&bed);
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 30);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_RESPONSE), opened_ms + 30);
     assert_int_equal(bed.pair.half[HALF_RESPONSE].acked_bytes, 7);
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_REQUEST), opened_ms);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_REQUEST), opened_ms);
 }
 
 static void a_fin_that_is_not_acknowledged_takes_no_bytes_back(void **state)
@@ -1880,7 +1881,7 @@ static void an_acknowledgement_older_than_the_clock_is_no_underflow(void **state
     relay(&bed, HALF_REQUEST, 1);
     pair_sample(&bed.pair, LEG_BACKEND, 0, UINT64_MAX, bed.now_ms);
     assert_int_equal(bed.pair.half[HALF_REQUEST].acked_ms, 0);
-    assert_int_equal(pair_half_progress_ms(&bed.pair, HALF_REQUEST), bed.now_ms);
+    assert_int_equal(track_half_progress_ms(&bed.pair, HALF_REQUEST), bed.now_ms);
 }
 
 static void sampling_a_leg_that_is_down_is_an_assertion(void **state)
@@ -1900,16 +1901,16 @@ static void sampling_a_leg_that_is_down_is_an_assertion(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
-static void the_last_bytes_relayed_decide_who_is_owed(void **state)
+static void a_client_awaits_a_reply_when_the_last_bytes_went_to_the_backend(void **state)
 {
     (void)state;
     struct bed bed;
     opened(&bed);
-    assert_false(bed.pair.owed);
+    assert_false(bed.pair.client_awaits_reply);
     relay(&bed, HALF_REQUEST, 1);
-    assert_true(bed.pair.owed);
+    assert_true(bed.pair.client_awaits_reply);
     relay(&bed, HALF_RESPONSE, 1);
-    assert_false(bed.pair.owed);
+    assert_false(bed.pair.client_awaits_reply);
 }
 
 static void phases_and_ends_have_names(void **state)
@@ -1945,7 +1946,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(idle_counts_from_the_last_progress_in_either_half),
     cmocka_unit_test(idle_sends_fin_to_both_and_grace_resets_whoever_stays),
     cmocka_unit_test(two_peers_that_answer_our_fins_end_in_order),
-    cmocka_unit_test(a_client_that_is_owed_an_answer_gets_rst_and_never_fin),
+    cmocka_unit_test(a_client_that_awaits_a_reply_gets_rst_and_never_fin),
     cmocka_unit_test(a_client_that_was_answered_gets_fin),
     cmocka_unit_test(a_leg_for_which_bytes_are_held_gets_rst_and_never_fin),
     cmocka_unit_test(idle_actions_are_settable_for_each_leg),
@@ -2009,7 +2010,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(lifetime_actions_are_settable),
     cmocka_unit_test(a_session_that_never_rests_is_reset_a_grace_after_its_lifetime),
     cmocka_unit_test(acknowledgements_do_not_keep_a_busy_session_beyond_its_lifetime),
-    cmocka_unit_test(an_owed_client_is_reset_a_grace_after_its_lifetime),
+    cmocka_unit_test(a_client_that_awaits_a_reply_is_reset_a_grace_after_its_lifetime),
     cmocka_unit_test(drain_sends_fin_to_a_session_at_rest),
     cmocka_unit_test(drain_uses_the_actions_of_idle),
     cmocka_unit_test(drain_lets_an_answer_finish_within_its_deadline),
@@ -2045,7 +2046,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_fin_that_is_not_acknowledged_takes_no_bytes_back),
     cmocka_unit_test(an_acknowledgement_older_than_the_clock_is_no_underflow),
     cmocka_unit_test(sampling_a_leg_that_is_down_is_an_assertion),
-    cmocka_unit_test(the_last_bytes_relayed_decide_who_is_owed),
+    cmocka_unit_test(a_client_awaits_a_reply_when_the_last_bytes_went_to_the_backend),
     cmocka_unit_test(phases_and_ends_have_names),
 };
 

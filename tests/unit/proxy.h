@@ -4,6 +4,7 @@
 /* A data plane within the test's process, between its own clients and its own backend, made from a
  * configuration written by hand: one frontend, one backend. */
 
+#include "reaper/policy/deadline.h"
 #include "tests/unit/cmocka.h"
 
 #include "proxy/plane/plane.h"
