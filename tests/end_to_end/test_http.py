@@ -312,17 +312,27 @@ class Teardown(Http):
             fields = proxy.wait_for_sessions(1)[0]
         self.assertEqual((fields["reason"], gone), ("request_cut", ["reset"]))
 
-    def test_a_response_that_is_cut_short_ends_by_rst(self):
+    def test_a_response_that_is_cut_short_does_not_end_like_a_whole_one(self):
+        """By FIN where its framing shows the cut, else by RST."""
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
         for response in (head + b"hello", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"):
             with self.subTest(response=response), Script([expect(GET_ON), response]) as script:
                 proxy = self.proxy(script.server.address)
                 with proxy.connect() as client:
                     client.sendall(GET)
-                    self.assertEqual(receive_exactly(client, len(response)), response)
-                    with self.assertRaises(ConnectionResetError):
-                        receive_all(client)
+                    self.assertEqual(receive_all(client), response)
                 self.assertEqual(proxy.wait_for_sessions(1)[0]["reason"], "response_cut")
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        on = b"GET / HTTP/1.0\r\n" + CHAIN + b"Connection: close\r\n\r\n"
+        told = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhel"
+        with self.subTest("to HTTP/1.0"), Script([expect(on), response]) as script:
+            proxy = self.proxy(script.server.address)
+            with proxy.connect() as client:
+                client.sendall(request)
+                self.assertEqual(receive_exactly(client, len(told)), told)
+                with self.assertRaises(ConnectionResetError):
+                    receive_all(client)
+            self.assertEqual(proxy.wait_for_sessions(1)[0]["reason"], "response_cut")
 
     def test_a_backend_that_closes_between_requests_is_replaced(self):
         with Script([expect(GET_ON), OK], [expect(GET_ON), OK], [expect(GET_ON), OK, None]) as script:
@@ -482,12 +492,12 @@ class Answers(Http):
             for request, status in (
                     (b"GET / HTTP/1.1\r\n\r\n", 400),
                     (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-                    (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+                    (b"GET / HTTP/1.1\r\nHost: a\n\n", 400),
                     (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
                     (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
                     (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 17000 + b"\r\n\r\n", 431),
                     (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-                    (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 501)):
+                    (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501)):
                 with self.subTest(request=request[:40]):
                     self.assert_answer(self.answer(proxy, request), status)
             self.assert_answer(self.answer(proxy, b"GET / HTTP/1.1\r\nHo", client_fin=True), 400)
@@ -519,7 +529,7 @@ class Answers(Http):
                 with contextlib.suppress(ConnectionResetError):
                     receive_all(client)
             self.assertEqual(proxy.wait_for_sessions(1)[0]["first_fin"], "client")
-            self.answer(proxy, b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n")  # the proxy does
+            self.answer(proxy, b"get / HTTP/1.1\r\nHost: a\r\n\r\n")  # the proxy does
             self.assertEqual(proxy.wait_for_sessions(2)[1]["first_fin"], "none")
             proxy.connect().close()
             self.assertEqual(proxy.wait_for_sessions(3)[2]["first_fin"], "client")

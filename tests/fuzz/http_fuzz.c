@@ -1,6 +1,7 @@
 /* Fuzzes the follower of HTTP messages and the writer of heads. However a stream of requests is cut into
- * reads, the same messages are found in it, and it is refused behind the same one with the same status. A
- * request as it is passed on reads as the same request. */
+ * reads, the same messages are found in it, the same bytes of them go on, and it is refused behind the same
+ * one for the same rule. A request as it is passed on reads as the same request. And the work grows no
+ * faster than the bytes: the functions under test are compiled so that each call is counted. */
 
 #include "proxy/plane/head.h"
 #include "proxy/plane/http.h"
@@ -12,7 +13,30 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct message_limits limits = {.head_bytes = 4096, .line_bytes = 1024, .fields = 20};
+static const struct message_limits limits = {
+    .head_bytes = 4096, .line_bytes = 1024, .fields = 20, .connect = true, .bare_lf = true};
+
+/* Calls for a byte that is read; what a field or a request costs besides is spread over the fewest bytes
+ * that it can have. */
+enum { CALLS_A_BYTE = 200, CALLS_AT_LEAST = 10000 };
+
+static uint64_t calls;
+
+void __cyg_profile_func_enter(void *function, void *caller);
+void __cyg_profile_func_exit(void *function, void *caller);
+
+void __cyg_profile_func_enter(void *function, void *caller)
+{
+    (void)function;
+    (void)caller;
+    calls++;
+}
+
+void __cyg_profile_func_exit(void *function, void *caller)
+{
+    (void)function;
+    (void)caller;
+}
 
 struct reader {
     struct http http;
@@ -20,6 +44,7 @@ struct reader {
     int status;
     size_t taken;  /* bytes, the one at which it was refused included */
     uint64_t hash; /* of the places where messages ended */
+    uint64_t kept; /* the same of the bytes of bodies that go on */
 };
 
 static void check_rewritten(const struct message *request)
@@ -27,13 +52,16 @@ static void check_rewritten(const struct message *request)
     static const struct head_origin origin = {
         .forwarded = CONF_FORWARDED_X, .via = true, .address = "192.0.2.1", .request_id = "made"};
     char space[4096 + HEAD_ADDED_MAX];
-    struct message_limits wider = {.head_bytes = sizeof space, .line_bytes = 1024, .fields = 40};
+    struct message_limits wider = {
+        .head_bytes = sizeof space, .line_bytes = 1024, .fields = 40, .connect = true};
     struct message again;
     size_t size = head_write_request(space, sizeof space, request, &origin, HEAD_CLOSE);
     assert(size > 0);
     assert(message_parse_request(&again, space, size, &wider) == 0);
     assert(again.framing == request->framing && again.length == request->length);
     assert(again.upgrade == request->upgrade && again.minor == request->minor);
+    assert(again.authority.size == 0 ||
+           message_find(&again, MESSAGE_HOST)->value.size == again.authority.size);
     assert(again.target.size == request->target.size &&
            memcmp(again.target.at, request->target.at, again.target.size) == 0);
 }
@@ -52,13 +80,15 @@ static int take_head(struct reader *reader, const char *bytes, size_t size, size
     return status;
 }
 
-static void feed(struct reader *reader, const char *bytes, size_t size)
+static void feed(struct reader *reader, char *bytes, size_t size)
 {
     while (reader->status == 0) {
-        size_t used = 0;
-        int status = reader->in_body ? http_follow(&reader->http, bytes, size, &used)
+        size_t used = 0, kept = 0;
+        int status = reader->in_body ? http_follow(&reader->http, bytes, size, &used, &kept)
                                      : take_head(reader, bytes, size, &used);
-        assert(used <= size);
+        assert(used <= size && kept <= used);
+        for (size_t i = 0; i < kept; i++)
+            reader->kept = reader->kept * 31 + (unsigned char)bytes[i];
         bytes += used;
         size -= used;
         reader->taken += used;
@@ -78,10 +108,16 @@ static void feed(struct reader *reader, const char *bytes, size_t size)
 static struct reader read_by(const char *bytes, size_t size, size_t step)
 {
     struct reader reader = {0};
+    char *copy = malloc(size + 1);
+    assert(copy);
+    memcpy(copy, bytes, size);
+    calls = 0;
     http_begin(&reader.http, HTTP_REQUEST);
     for (size_t at = 0; at < size; at += step)
-        feed(&reader, bytes + at, size - at < step ? size - at : step);
+        feed(&reader, copy + at, size - at < step ? size - at : step);
     http_release_head(&reader.http);
+    assert(calls <= CALLS_A_BYTE * (uint64_t)size + CALLS_AT_LEAST);
+    free(copy);
     return reader;
 }
 
@@ -94,7 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct reader pieces = read_by(bytes, size, steps[i]);
         assert(pieces.status == whole.status && pieces.hash == whole.hash);
         if (whole.status == 0)
-            assert(pieces.http.state == whole.http.state && pieces.http.body_left == whole.http.body_left);
+            assert(pieces.http.state == whole.http.state && pieces.http.body_left == whole.http.body_left &&
+                   pieces.kept == whole.kept);
     }
     return 0;
 }
