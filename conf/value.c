@@ -331,6 +331,8 @@ static const char *read_inet(const char *text, struct value_server *server)
 static const char *read_endpoint(const char *text, struct value_server *server)
 {
     static const char scheme[] = "unix:";
+    if (strstr(text, "://"))
+        return "an address has no scheme and no path; what is spoken there is said by mode: http or tcp";
     if (strncmp(text, scheme, strlen(scheme)) == 0)
         return read_unix(text + strlen(scheme), &server->address);
     return read_inet(text, server);

@@ -1,4 +1,5 @@
 #include "conf/load.h"
+#include "conf/option.h"
 #include "conf/warn.h"
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
@@ -222,6 +223,47 @@ static int run_with(const struct conf *conf)
     return status;
 }
 
+static bool is_called(const char *key, const char *flag, size_t length)
+{
+    size_t at = 0;
+    while (at < length && (key[at] == flag[at] || (key[at] == '_' && flag[at] == '-')))
+        at++;
+    return at == length && !key[at];
+}
+
+/* The option of a file that is called like this flag, where no flag begins like it; or NULL. */
+static const struct option_row *file_option(const char *flag, size_t length)
+{
+    size_t count = 0;
+    const struct option_row *rows = option_table(&count), *found = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const char *dot = strrchr(rows[i].path, '.');
+        if (rows[i].flag && strncmp(rows[i].flag, flag, length) == 0)
+            return NULL;
+        if (!found && is_called(dot ? dot + 1 : rows[i].path, flag, length))
+            found = &rows[i];
+    }
+    return found;
+}
+
+/* Before argp, which only says that there is no such flag. */
+static bool says_where_it_goes(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 || !argv[i][2])
+            continue;
+        const struct option_row *row = file_option(argv[i] + 2, strcspn(argv[i] + 2, "="));
+        if (!row)
+            continue;
+        fprintf(stderr,
+                "lastack run: %.*s is no flag; it stands in a file, as %s: lastack run -c FILE; "
+                "conf/lastack.yaml has every option\n",
+                (int)strcspn(argv[i], "="), argv[i], row->path);
+        return true;
+    }
+    return false;
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     switch (key) {
@@ -252,6 +294,8 @@ int command_run(int argc, char **argv)
     struct findings findings = {0};
     struct conf *conf = NULL;
     process_hold_hangup();
+    if (says_where_it_goes(argc, argv))
+        return EXIT_USAGE;
     argument_parse(&argp, argc, argv, &source);
 
     int error = conf_load(&source, &conf, &findings);

@@ -146,6 +146,18 @@ class Run(Case):
                                  (["--workers", "0"], ["--workers: found '0'; allowed: "])):
             self.refused(2, words, "run", *ROUTE, *arguments)
 
+    def test_an_option_of_the_file_is_no_flag_and_says_so(self):
+        for flag, path in (("--check", "backends[].check"), ("--balance=leastconn", "backends[].balance"),
+                           ("--set-aside", "backends[].set_aside"), ("--over-limit", "frontends[].http.over_limit")):
+            self.refused(2, [f"{flag.partition('=')[0]} is no flag; it stands in a file, as {path}: lastack run -c FILE"],
+                         "run", *ROUTE, flag)
+        self.refused(2, "unrecognized option '--nonsense'", "run", *ROUTE, "--nonsense")
+
+    def test_a_url_is_no_address(self):
+        for flag in ("--listen", "--backend"):
+            self.refused(2, "an address has no scheme and no path; what is spoken there is said by mode: http or tcp",
+                         "run", *ROUTE, flag, "http://127.0.0.1:9000/")
+
     def test_without_a_route_it_says_what_is_missing(self):
         self.refused(2, ["--listen: found nothing", "--backend: found nothing"], "run")
 
