@@ -144,16 +144,43 @@ static void end_happens(struct stage *stage, struct end *end, uint32_t events)
         stage->events.changed(stage->events.context, end);
 }
 
+static void free_dropped(struct stage *stage)
+{
+    struct end *end;
+    while ((end = LIST_FIRST(&stage->dropped))) {
+        LIST_REMOVE(end, link);
+        end_free(end);
+    }
+}
+
+void stage_drop(struct stage *stage, struct end *end)
+{
+    end_close(end);
+    end->owner = NULL;
+    LIST_REMOVE(end, link);
+    LIST_INSERT_HEAD(&stage->dropped, end, link);
+}
+
 void stage_turn(struct stage *stage, int timeout_ms)
 {
+    stage_turn_ns(stage, (uint64_t)timeout_ms * 1000000);
+}
+
+void stage_turn_ns(struct stage *stage, uint64_t timeout_ns)
+{
     struct epoll_event events[EVENTS_A_TURN];
-    int count = epoll_wait(stage->epoll, events, EVENTS_A_TURN, timeout_ms);
+    const struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000),
+                                     .tv_nsec = (long)(timeout_ns % 1000000000)};
+    int count = epoll_pwait2(stage->epoll, events, EVENTS_A_TURN, &timeout, NULL);
+    if (count < 0 && errno == ENOSYS) /* before Linux 5.11 */
+        count = epoll_wait(stage->epoll, events, EVENTS_A_TURN, (int)((timeout_ns + 999999) / 1000000));
     for (int i = 0; i < count; i++)
         if (events[i].data.ptr)
             end_happens(stage, events[i].data.ptr, events[i].events);
     for (int i = 0; i < count; i++)
         if (!events[i].data.ptr)
             accept_some(stage);
+    free_dropped(stage);
 }
 
 struct end *stage_connect(struct stage *stage, void *owner)
@@ -195,6 +222,7 @@ int stage_open(struct stage *stage, const struct stage_address *target, const st
                             .is_accepting = true,
                             .events = *events};
     LIST_INIT(&stage->ends);
+    LIST_INIT(&stage->dropped);
     stage->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (stage->epoll < 0)
         return -errno;
@@ -228,6 +256,7 @@ void stage_close(struct stage *stage)
         LIST_REMOVE(end, link);
         end_free(end);
     }
+    free_dropped(stage);
     stage_deafen(stage);
     if (stage->backend.address.ss_family == AF_UNIX)
         unlink(((const struct sockaddr_un *)(const void *)&stage->backend.address)->sun_path);

@@ -45,6 +45,7 @@ struct stage {
     int listener; /* -1: closed */
     bool is_accepting;
     LIST_HEAD(, end) ends;
+    LIST_HEAD(, end) dropped;
     struct stage_events events;
     uint64_t accepted;
 };
@@ -62,10 +63,16 @@ void stage_close(struct stage *stage);
 /* Waits for what happens, at most so long, and has it dealt with. */
 void stage_turn(struct stage *stage, int timeout_ms);
 
+/* The same, in nanoseconds. */
+void stage_turn_ns(struct stage *stage, uint64_t timeout_ns);
+
 /* A client's end that connects to the target, or NULL when there is no descriptor or memory. */
 struct end *stage_connect(struct stage *stage, void *owner);
 
-/* Frees the ends of this owner; NULL: the strangers that are over. */
+/* Closes the end; it is freed when the turn is over. */
+void stage_drop(struct stage *stage, struct end *end);
+
+/* Not within a callback: frees the ends of this owner; NULL: the strangers that are over. */
 void stage_reap(struct stage *stage, const void *owner);
 
 /* Stops taking connections out of the accept queue, and goes on. */

@@ -15,6 +15,7 @@ static const struct command commands[] = {
     {"run", command_run, "stand before a service and end what it leaks"},
     {"check", command_check, "say whether a configuration is fine, and what is wrong with it"},
     {"demo", command_demo, "show a leak, and the end of it, in 20 seconds"},
+    {"bench", command_bench, "measure how fast, and how harmlessly, any proxy ends connections"},
     {"conform", command_conform, "test how any proxy ends connections, case by case"},
     {"leak", command_leak, "serve as a backend that leaks, for tests and demos"},
     {"scan", command_scan, "list sockets that leak: how old, why, and who holds them"},

@@ -28,6 +28,7 @@ libnginx-mod-stream
 haproxy
 wrk
 apache2-utils       # ab
+tcpdump             # the second opinion on what bench measures
 END
 )"
 

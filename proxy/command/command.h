@@ -11,6 +11,7 @@ enum exit_status {
     EXIT_USAGE = 2, /* the command line or the configuration was refused */
 };
 
+int command_bench(int argc, char **argv);
 int command_conform(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_leak(int argc, char **argv);
