@@ -150,8 +150,9 @@ struct conf_reaper {
 struct conf_log {
     enum conf_log_format format;
     enum conf_log_level level;
-    bool normal;  /* also lines about what ended well */
-    char *target; /* "stderr", "stdout" or the absolute path of a file to append to */
+    uint64_t summary_ms; /* DEADLINE_OFF: none */
+    bool normal;         /* also lines about what ended well */
+    char *target;        /* "stderr", "stdout" or the absolute path of a file to append to */
 };
 
 struct conf {

@@ -15,7 +15,7 @@ struct search {
 };
 
 /* Only of this host's own addresses a socket can be bound to. */
-static bool is_ours(const struct sockaddr_storage *address)
+bool listening_is_ours(const struct sockaddr_storage *address)
 {
     union {
         struct sockaddr_storage storage;
@@ -85,7 +85,7 @@ int listening_find(const struct sockaddr_storage *address, bool want_name, struc
     *out = (struct listening){0};
     if (!diag_endpoint_of(address, &search.wanted))
         return -EAFNOSUPPORT;
-    out->is_ours = is_ours(address);
+    out->is_ours = listening_is_ours(address);
     if (!out->is_ours)
         return 0;
     int error = find_socket(&search);

@@ -16,6 +16,9 @@ struct listening {
     struct owner_process process;
 };
 
+/* Whether an IPv4 or IPv6 address is this host's. */
+bool listening_is_ours(const struct sockaddr_storage *address);
+
 /* 0 or a negative error; -EAFNOSUPPORT for what is neither IPv4 nor IPv6. `want_name` false: no walk. */
 int listening_find(const struct sockaddr_storage *address, bool want_name, struct listening *out);
 

@@ -5,6 +5,7 @@
 #include "proxy/command/command.h"
 #include "proxy/command/listening.h"
 #include "proxy/command/process.h"
+#include "proxy/command/summary.h"
 #include "proxy/patrol/patrol.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/socket.h"
@@ -26,6 +27,8 @@ struct program {
     struct log_ring *ring;
     struct plane *plane;
     struct patrol *patrol; /* NULL: nothing is watched */
+    struct summary *summary;
+    uv_timer_t sum_up;
     bool draining;
     bool looking_up; /* a name, for which exit(3) would wait */
 };
@@ -36,6 +39,7 @@ static void close_handles(struct program *program)
         if (program->signals[i].loop) /* else it was never made */
             uv_close((uv_handle_t *)&program->signals[i], NULL);
     uv_close((uv_handle_t *)&program->stopped, NULL);
+    uv_close((uv_handle_t *)&program->sum_up, NULL);
 }
 
 static void on_stopped(uv_async_t *handle)
@@ -73,13 +77,28 @@ static void start_patrol(struct program *program, const struct conf *conf)
         log_say(program->ring, CONF_LOG_WARNING, "reaper_off", "error", uv_strerror(error));
 }
 
+static void on_sum_up(uv_timer_t *handle)
+{
+    struct program *program = handle->data;
+    summary_say(program->summary, program->plane, program->ring, uv_now(&program->loop));
+}
+
+static void start_summing_up(struct program *program, const struct conf *conf)
+{
+    if (conf->log.summary_ms == DEADLINE_OFF)
+        return;
+    program->summary = summary_new(conf);
+    (void)uv_timer_start(&program->sum_up, on_sum_up, conf->log.summary_ms, conf->log.summary_ms);
+}
+
 static int init_handles(struct program *program)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     int error = 0;
-    (void)uv_async_init(&program->loop, &program->stopped,
-                        on_stopped); /* can't fail once the loop is there */
-    program->stopped.data = program;
+    /* These two can't fail once the loop is there. */
+    (void)uv_async_init(&program->loop, &program->stopped, on_stopped);
+    (void)uv_timer_init(&program->loop, &program->sum_up);
+    program->stopped.data = program->sum_up.data = program;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         uv_signal_t *handle = &program->signals[i];
         int failed = uv_signal_init(&program->loop, handle);
@@ -184,9 +203,11 @@ static int serve(struct program *program, const struct conf *conf)
         say_listening(program, conf);
         say_unserved(program, conf);
         start_patrol(program, conf);
+        start_summing_up(program, conf);
         process_release_signals();
         uv_run(&program->loop, UV_RUN_DEFAULT);
         process_hold_signals(); /* without our handlers the next one would end us before the log is written */
+        summary_free(program->summary);
         program->looking_up = !patrol_stop(program->patrol);
         /* Joins the workers, so that none of them still sends `stopped`. */
         program->looking_up |= !plane_free(program->plane);

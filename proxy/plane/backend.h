@@ -32,7 +32,8 @@ struct backend {
     struct resolver *resolver;
     struct server *servers;
     struct balance balance;
-    struct alarm again; /* memory was short: addresses are to be looked at again */
+    struct counters_backend counters; /* of this worker */
+    struct alarm again;               /* memory was short: addresses are to be looked at again */
     bool ready;
     bool checks; /* this worker checks the servers */
 };

@@ -1,5 +1,6 @@
 #include "proxy/plane/plane.h"
 
+#include "proxy/plane/backend.h"
 #include "proxy/plane/health.h"
 #include "proxy/plane/place.h"
 #include "proxy/plane/resolve.h"
@@ -323,6 +324,13 @@ const struct conf_address *plane_address(const struct plane *plane, size_t front
 const struct counters *plane_counters(const struct plane *plane, unsigned worker)
 {
     return worker < plane->started ? &plane->workers[worker].counters : NULL;
+}
+
+const struct counters_backend *plane_backend_counters(const struct plane *plane, unsigned worker,
+                                                      size_t backend)
+{
+    assert(backend < plane->conf->backend_count);
+    return worker < plane->started ? &plane->workers[worker].backends[backend].counters : NULL;
 }
 
 const struct conf *plane_conf(const struct plane *plane)

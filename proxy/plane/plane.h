@@ -44,6 +44,10 @@ uint64_t plane_sessions_max(const struct plane *plane);
 /* The counters of one worker, NULL behind the last. */
 const struct counters *plane_counters(const struct plane *plane, unsigned worker);
 
+/* Those of one backend; NULL beyond the last worker. */
+const struct counters_backend *plane_backend_counters(const struct plane *plane, unsigned worker,
+                                                      size_t backend);
+
 /* Waits for the workers and frees everything. After plane_drain() or plane_abort(). False: all are at their
  * end but for the look-up of a name, which nothing can stop: its memory stays, and only _exit(2) does not
  * wait for it. */

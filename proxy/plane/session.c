@@ -64,6 +64,11 @@ static void log_end(struct session *s)
 static void count_end(struct session *s)
 {
     struct counters *counters = &s->worker->counters;
+    struct counters_backend *backend = &s->worker->backends[s->frontend->conf->backend].counters;
+    enum reason reason = (enum reason)s->pair.reason;
+    counter_add(&backend->ended, 1);
+    counter_add(&backend->bad, reason_weight(reason) == REASON_BAD);
+    counter_add(&backend->leaked, reason_is_leak(reason));
     counter_add(&counters->ended[s->pair.reason], 1);
     for (enum half half = 0; half < HALF_COUNT; half++)
         counter_add(&counters->bytes[half], s->pair.half[half].written_bytes);

@@ -31,6 +31,7 @@ void worker_session_opened(struct worker *worker, struct session *session)
     session->id = worker->next_id;
     worker->next_id += plane_worker_count(worker->plane);
     counter_add(&worker->counters.accepted, 1);
+    counter_add(&worker->backends[session->frontend->conf->backend].counters.opened, 1);
     DL_APPEND(worker->sessions, session);
 }
 

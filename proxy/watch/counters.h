@@ -22,6 +22,12 @@ struct counters {
     _Atomic uint64_t uncleared; /* and those that were not */
 };
 
+/* The same of one backend. */
+struct counters_backend {
+    _Atomic uint64_t opened, ended; /* sessions */
+    _Atomic uint64_t bad, leaked;   /* part of those that ended: by reason_weight(), by reason_is_leak() */
+};
+
 /* Not atomic as a whole: there is one writer, so a load and a store do, without a locked instruction. */
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount)
 {

@@ -62,3 +62,9 @@ enum reason_weight reason_weight(enum reason reason)
         return REASON_BAD;
     }
 }
+
+bool reason_is_leak(enum reason reason)
+{
+    return reason == REASON_HALF_CLOSE || reason == REASON_HALF_CLOSE_RATE ||
+           reason == REASON_HALF_CLOSE_MAX || reason == REASON_MESSAGE_GRACE;
+}

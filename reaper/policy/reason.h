@@ -51,6 +51,9 @@ enum reason {
  * something. */
 bool reason_is_reaped(enum reason reason);
 
+/* Whether the backend held its connection though its client was done: the leak that all this is for. */
+bool reason_is_leak(enum reason reason);
+
 /* How an operator takes it: as expected; as nothing that is to be mended, like a client that resets; or as
  * something that leaks or fails. */
 enum reason_weight { REASON_WELL, REASON_OTHER, REASON_BAD };

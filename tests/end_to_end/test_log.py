@@ -1,9 +1,10 @@
 """One line per ended session, in logfmt and JSON."""
 
 import json
+import tempfile
 import unittest
 
-from harness import LASTACK, Leak, Process, Proxy, connect, main, receive_all, unused_port, wait_for
+from harness import LASTACK, Leak, Process, Proxy, connect, main, receive_all, receive_exactly, unused_port, wait_for
 
 FIELDS = {"id", "frontend", "client", "backend", "reason", "first_fin", "age_ms", "half_closed_ms",
           "request_bytes", "response_bytes", "client_close", "backend_close"}
@@ -44,6 +45,27 @@ class Log(unittest.TestCase):
             self.assertIsInstance(session["age_ms"], int)
             for text in proxy.log_lines:
                 json.loads(text)
+
+    def test_a_summary_counts_sessions_and_leaks_and_the_descriptors_of_a_service(self):
+        with Leak("never-close") as leak, tempfile.TemporaryDirectory() as folder:
+            file = f"""
+log: {{summary: 1s}}
+deadlines: {{half_close: 100ms}}
+frontends: [{{name: main, listen: '127.0.0.1:0', backend: service}}]
+backends: [{{name: service, servers: ['{leak.address}', 'unix:{folder}/nobody']}}]
+"""
+            with Proxy.from_file(file) as proxy:
+                for _ in range(5):
+                    with proxy.connect() as client:
+                        client.sendall(b"x")
+                        receive_exactly(client, 1)
+                proxy.wait_for_sessions(5)
+                leaked = len([each for each in proxy.sessions if each["reason"] == "half_close"])
+                self.assertEqual(leaked, 5)
+                proxy.wait_for_line("msg=summary sessions=5 open=0 ended_badly=5 requests=0 cleared=5 uncleared=0 ")
+                proxy.wait_for_line("msg=backend backend=service sessions=5 open=0 ended_badly=5 leaked=5$")
+                proxy.wait_for_line(f"msg=service backend=service server={leak.address} listens=yes established=0 "
+                                    f"close_wait=0 program=lastack pid={leak.server_pid} descriptors=[0-9]+ limit=[0-9]+$")
 
     def test_a_level_above_info_is_silent_about_sessions(self):
         # Without the line that it listens the port has to be chosen here.

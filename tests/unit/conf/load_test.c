@@ -275,9 +275,10 @@ static const struct bad values[] = {
     {"log: {target: \"/a\\nb\"}\n" SIDES,
      "f:1:15: log.target: found '/a\\x0ab'; allowed: stderr, stdout or the "
      "absolute path of a file (a path has no control characters)\n"},
-    {"log: json\n" SIDES, "f:1:6: log: found 'json'; allowed: a mapping of format, level, normal, target\n"},
+    {"log: json\n" SIDES,
+     "f:1:6: log: found 'json'; allowed: a mapping of format, level, normal, summary, target\n"},
     {"log: [json]\n" SIDES,
-     "f:1:6: log: found a list; allowed: a mapping of format, level, normal, target\n"},
+     "f:1:6: log: found a list; allowed: a mapping of format, level, normal, summary, target\n"},
     {"deadlines: 30s\n" SIDES, "f:1:12: deadlines: found '30s'; allowed: a mapping of " DEADLINE_KEYS "\n"},
     {"deadlines: {idle: 0s}\n" SIDES, "f:1:19: deadlines.idle: found '0s'; allowed: " A_DURATION "\n"},
     {"deadlines: {idle: 366d}\n" SIDES, "f:1:19: deadlines.idle: found '366d'; allowed: " A_DURATION "\n"},
