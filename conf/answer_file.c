@@ -101,7 +101,7 @@ static void refuse_byte(const struct reading *reading, const struct span *line, 
     refuse(reading, column, found, allowed);
 }
 
-/* False behind the last line. One that the file's end cuts off is one too. */
+/* False behind the last line. What the file's end cuts off is a line too. */
 static bool next_line(struct reading *reading, struct span *line)
 {
     if (reading->at == reading->end)

@@ -1,6 +1,7 @@
 #include "conf/flag.h"
 
 #include "conf/option.h"
+#include "reaper/array.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,7 +32,7 @@ static error_t parse_flag(int key, char *text, struct argp_state *state)
     const struct option_row *rows = option_table(&count);
     if (key < FLAG_KEY || (size_t)(key - FLAG_KEY) >= count)
         return ARGP_ERR_UNKNOWN;
-    struct conf_flag *grown = realloc(source->flags, (source->flag_count + 1) * sizeof *grown);
+    struct conf_flag *grown = array_extend(source->flags, source->flag_count, sizeof *grown);
     if (!grown)
         return ENOMEM;
     grown[source->flag_count++] = (struct conf_flag){.option = &rows[key - FLAG_KEY], .text = text};

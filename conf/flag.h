@@ -3,8 +3,8 @@
 
 /* Flags that set options: an argp parser made from the option table, to be a child of a command's own.
  *
- * It only notes which flags were given; conf_load() (conf/load.h) reads their values, so that all errors come
- * out together and in one form. Main thread only. */
+ * The parser only notes which flags were given; conf_load() (conf/load.h) reads their values, so that all
+ * errors come out together and in one form. Main thread only. */
 
 #include <argp.h>
 #include <stddef.h>
@@ -23,7 +23,7 @@ struct conf_source {
     size_t flag_count;
 };
 
-/* The child parser. Its input is a struct conf_source. It takes -c/--config and, as keys, 0x1000 and up.
+/* The child parser. Its input is a struct conf_source, its keys are -c/--config and 0x1000 and up.
  * Static storage, built at the first call. */
 const struct argp *conf_argp(void);
 

@@ -1,7 +1,9 @@
 #include "conf/kind.h"
 
 #include "conf/value.h"
+#include "reaper/array.h"
 #include "reaper/error.h"
+#include "reaper/words.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -91,17 +93,9 @@ static void switch_allowed(const struct option_row *row, char *allowed, size_t s
     snprintf(allowed, size, "on or off");
 }
 
-int kind_word(const char *const *words, const char *text)
-{
-    for (int i = 0; words[i]; i++)
-        if (strcmp(words[i], text) == 0)
-            return i;
-    return -1;
-}
-
 static int set_word(const struct option_row *row, void *slot, const char *text, const char **why)
 {
-    int index = kind_word(row->words, text);
+    int index = words_find(row->words, text);
     if (index < 0) {
         if (row->later && strcmp(text, row->later) == 0)
             *why = "that is for a later version";
@@ -196,7 +190,7 @@ static int append_listen(const struct option_row *row, void *slot, const char *t
     char normalised[VALUE_ADDRESS_TEXT];
     value_address_text(&listen.address, normalised);
     size_t count = frontend->listen_count;
-    struct conf_listen *grown = realloc(frontend->listen, (count + 1) * sizeof *grown);
+    struct conf_listen *grown = array_extend(frontend->listen, count, sizeof *grown);
     if (!grown)
         return -ENOMEM;
     frontend->listen = grown;
@@ -239,7 +233,7 @@ static int append_server(const struct option_row *row, void *slot, const char *t
     if (*why)
         return ERROR_CONFIG;
     size_t count = backend->server_count;
-    struct conf_server *grown = realloc(backend->servers, (count + 1) * sizeof *grown);
+    struct conf_server *grown = array_extend(backend->servers, count, sizeof *grown);
     if (!grown)
         return -ENOMEM;
     backend->servers = grown;
@@ -274,7 +268,7 @@ static int append_network(const struct option_row *row, void *slot, const char *
     *why = value_network(text, &network);
     if (*why)
         return ERROR_CONFIG;
-    struct conf_network *grown = realloc(frontend->trusted, (frontend->trusted_count + 1) * sizeof *grown);
+    struct conf_network *grown = array_extend(frontend->trusted, frontend->trusted_count, sizeof *grown);
     if (!grown)
         return -ENOMEM;
     frontend->trusted = grown;
@@ -299,7 +293,7 @@ static const char *const checks[] = {
 static int read_check(const char *text, const char **path)
 {
     *path = NULL;
-    int word = kind_word(checks, text);
+    int word = words_find(checks, text);
     if (word >= 0)
         return word < CONF_CHECK_GET ? word : -1;
     for (int kind = CONF_CHECK_GET; checks[kind]; kind++) {

@@ -23,7 +23,4 @@ struct option_kind {
 /* Never NULL. Static storage. */
 const struct option_kind *option_kind(const struct option_row *row);
 
-/* The index of the text among the words, which end with NULL; or -1. */
-int kind_word(const char *const *words, const char *text);
-
 #endif

@@ -5,8 +5,8 @@
  *
  * Everything that can be set is a row of the option table (conf/option.h); this module walks a file against
  * it, lays flags over it, and reports every error that it finds, not just the first. Main thread only, before
- * workers run. It reads the named file and the answers
- * that it names (conf/answer_file.h), and nothing else: no name is resolved, no socket opened.
+ * workers run. Nothing is read but the named file and the answers that are named in it (conf/answer_file.h):
+ * no name is resolved, no socket opened.
  *
  *     struct conf_source source = {0};
  *     struct argp_child children[] = {{conf_argp(), 0, NULL, 0}, {0}};

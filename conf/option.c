@@ -4,6 +4,7 @@
 #include "conf/value.h"
 #include "reaper/error.h"
 #include "reaper/policy/deadline.h"
+#include "reaper/words.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -42,12 +43,6 @@ static const char *const reuses[] = {
     [CONF_REUSE_ALWAYS] = "always",
     NULL,
 };
-static const char *const verifies[] = {
-    [VERIFY_OFF] = "off",
-    [VERIFY_ON] = "on",
-    [VERIFY_EXTEND] = "extend",
-    NULL,
-};
 static const char *const log_formats[] = {[CONF_LOG_LOGFMT] = "logfmt", [CONF_LOG_JSON] = "json", NULL};
 static const char *const log_levels[] = {
     [CONF_LOG_ERROR] = "error",
@@ -56,18 +51,9 @@ static const char *const log_levels[] = {
     [CONF_LOG_DEBUG] = "debug",
     NULL,
 };
-static const char *const actions[] = {[CLOSE_FIN] = "fin", [CLOSE_RST] = "rst", NULL};
 
 /* More is a mistake, or somebody who wants to see what happens. */
 enum { LIST_MAX = 1024 };
-
-static const char *const reaper_actions[] = {
-    [LADDER_REPORT] = "report",
-    [LADDER_FINISH] = "finish",
-    [LADDER_DESTROY] = "destroy",
-    [LADDER_BOTH] = "ladder",
-    NULL,
-};
 
 #define HOUR_MS (3600 * 1000)
 #define NOT_A_DEADLINE .deadline = DEADLINE_COUNT
@@ -151,7 +137,7 @@ static const struct option_row top_rows[] = {
     {.path = "reaper.action",
      .type = OPTION_WORD,
      .fallback = "report",
-     .words = reaper_actions,
+     .words = ladder_words,
      .offset = offsetof(struct conf, reaper.action),
      NOT_A_DEADLINE,
      .help = "What to do about them: report; finish: FIN after what is queued; destroy: RST; ladder: both in "
@@ -176,7 +162,7 @@ static const struct option_row verify_row = {
     .scope = SCOPE_DEADLINES,
     .type = OPTION_WORD,
     .fallback = "off",
-    .words = verifies,
+    .words = verify_words,
     .offset = offsetof(struct deadlines, verify),
     NOT_A_DEADLINE,
     .flag = "verify",
@@ -687,7 +673,7 @@ int option_set_action(const struct option_row *row, struct deadlines *deadlines,
                       const char *text)
 {
     assert(row->deadline < DEADLINE_COUNT && deadline_row(row->deadline)->settable_action);
-    int action = kind_word(actions, text);
+    int action = words_find(close_action_words, text);
     if (action < 0)
         return ERROR_CONFIG;
     deadlines->action[row->deadline][leg] = (enum close_action)action;
@@ -696,7 +682,7 @@ int option_set_action(const struct option_row *row, struct deadlines *deadlines,
 
 const char *option_action(enum close_action action)
 {
-    return actions[action];
+    return close_action_words[action];
 }
 
 void option_allowed(const struct option_row *row, char allowed[static OPTION_ALLOWED])

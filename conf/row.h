@@ -47,7 +47,7 @@ struct option_row {
     size_t offset;             /* in the scope's struct */
     enum deadline_id deadline; /* DEADLINE_COUNT: not a deadline */
     const char *flag;          /* without "--"; NULL: none */
-    const char *help;          /* one line, also for a tired reader */
+    const char *help;          /* one short line, in plain words */
 };
 
 enum { OPTION_PATH = 64, OPTION_ALLOWED = 256 };

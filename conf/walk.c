@@ -4,6 +4,7 @@
 #include "conf/assign.h"
 #include "conf/loop.h"
 #include "conf/option.h"
+#include "reaper/array.h"
 #include "reaper/error.h"
 #include "reaper/policy/deadline.h"
 
@@ -184,7 +185,7 @@ static void walk_answer(struct walk *walk, const struct yaml_node *node, const c
         refuse(walk, node, shown, "the path of a file");
         return;
     }
-    struct conf_answer *grown = realloc(http->answers, (http->answer_count + 1) * sizeof *grown);
+    struct conf_answer *grown = array_extend(http->answers, http->answer_count, sizeof *grown);
     if (!grown) {
         refuse_memory(walk, node);
         return;
@@ -359,7 +360,7 @@ struct object_list {
 static void *add_frontend(struct conf *conf)
 {
     size_t count = conf->frontend_count;
-    struct conf_frontend *grown = realloc(conf->frontends, (count + 1) * sizeof *grown);
+    struct conf_frontend *grown = array_extend(conf->frontends, count, sizeof *grown);
     if (!grown)
         return NULL;
     conf->frontends = grown;
@@ -371,7 +372,7 @@ static void *add_frontend(struct conf *conf)
 static void *add_backend(struct conf *conf)
 {
     size_t count = conf->backend_count;
-    struct conf_backend *grown = realloc(conf->backends, (count + 1) * sizeof *grown);
+    struct conf_backend *grown = array_extend(conf->backends, count, sizeof *grown);
     if (!grown)
         return NULL;
     conf->backends = grown;

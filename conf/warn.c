@@ -31,8 +31,8 @@ static uint64_t read_number(const char *path, uint64_t fallback)
 
 #define PORTS "/proc/sys/net/ipv4/ip_local_"
 
-/* The first line of the file, without its end; empty when there is none. One that is too long is cut behind
- * its last comma. */
+/* The first line of the file, without its end; empty when there is none. A line that is too long is cut
+ * behind its last comma. */
 static void read_line(const char *path, char *line, size_t size)
 {
     line[0] = '\0';

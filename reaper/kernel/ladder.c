@@ -1,6 +1,7 @@
 #include "reaper/kernel/ladder.h"
 
 #include "reaper/error.h"
+#include "reaper/words.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -25,24 +26,23 @@ static const struct word outcomes[LADDER_OUTCOME_COUNT] = {
 #undef X
 };
 
-static const char *const actions[LADDER_ACTION_COUNT] = {
+const char *const ladder_words[] = {
     [LADDER_REPORT] = "report",
     [LADDER_FINISH] = "finish",
     [LADDER_DESTROY] = "destroy",
     [LADDER_BOTH] = "ladder",
+    NULL,
 };
 
 const char *ladder_action_name(enum ladder_action action)
 {
-    return actions[action];
+    return ladder_words[action];
 }
 
 int ladder_action_parse(const char *name)
 {
-    for (int action = 0; action < LADDER_ACTION_COUNT; action++)
-        if (strcmp(name, actions[action]) == 0)
-            return action;
-    return -EINVAL;
+    int action = words_find(ladder_words, name);
+    return action < 0 ? -EINVAL : action;
 }
 
 const char *ladder_outcome_name(enum ladder_outcome outcome)

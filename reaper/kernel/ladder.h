@@ -73,6 +73,7 @@ int ladder_verify(struct netlink *netlink, const struct leak *leak);
 
 /* "report", "finish", "destroy", "ladder". */
 const char *ladder_action_name(enum ladder_action action);
+extern const char *const ladder_words[]; /* the same, NULL at the end (reaper/words.h) */
 
 /* The action with that name, or -EINVAL. */
 int ladder_action_parse(const char *name);

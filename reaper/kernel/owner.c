@@ -1,6 +1,6 @@
 #include "reaper/kernel/owner.h"
 
-#include "reaper/kernel/array.h"
+#include "reaper/array.h"
 #include "reaper/kernel/decimal.h"
 #include "reaper/kernel/text.h"
 

@@ -1,6 +1,6 @@
 #include "reaper/kernel/triage.h"
 
-#include "reaper/kernel/array.h"
+#include "reaper/array.h"
 
 #include <errno.h>
 #include <stdlib.h>

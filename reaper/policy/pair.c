@@ -35,7 +35,7 @@ static uint64_t min_of(uint64_t a, uint64_t b)
  * making would look like it. */
 static bool at_rest(const struct pair *pair, uint64_t now_ms)
 {
-    if (pair->stage != PAIR_STAGE_BYTES) /* whoever follows messages knows when */
+    if (pair->stage != PAIR_STAGE_BYTES) /* the caller knows when, and reports it */
         return false;
     if (track_half_closed(pair) || pair->client_awaits_reply || track_delivering(pair))
         return false;
@@ -301,9 +301,9 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
     return next;
 }
 
-/* Moves the window's start towards the last progress. With a rate each acknowledged byte buys its share of a
- * second, so silence counts from the last byte of a flow that keeps the rate, and time runs out for one that
- * does not. What a burst paid beyond its last byte is not saved up. */
+/* half_close counts from window_ms. Acknowledged bytes push that moment on: each byte by its share of a
+ * second at half_close_rate, and none beyond the last progress. So a flow that keeps the rate is counted from
+ * its last byte, and for a slower flow time runs out. What a burst is worth beyond that is not kept. */
 static void credit_window(struct pair *pair)
 {
     uint64_t moved = track_acked_bytes(pair) - pair->window_bytes;

@@ -41,6 +41,10 @@ enum verify {
     VERIFY_EXTEND, /* also: while both peers' kernels answer, it starts again, up to half_close_max */
 };
 
+/* "fin", "rst"; "off", "on", "extend". NULL at the end (reaper/words.h). */
+extern const char *const close_action_words[];
+extern const char *const verify_words[];
+
 /* The settings of one frontend; index with the enums. */
 struct deadlines {
     uint64_t after_ms[DEADLINE_COUNT];                   /* DEADLINE_OFF: never */

@@ -14,8 +14,8 @@ root=${1:-$here/../..}
 
 # PART | what it may include of the project | libraries. A file belongs to the first part its name begins with.
 parts='
-reaper/policy/ | reaper/policy/ reaper/error.h |
-reaper/kernel/ | reaper/kernel/ reaper/error.h |
+reaper/policy/ | reaper/policy/ reaper/error.h reaper/words.h |
+reaper/kernel/ | reaper/kernel/ reaper/error.h reaper/array.h reaper/words.h |
 reaper/        | reaper/ |
 conf/          | conf/ reaper/ | libfyaml.h uthash.h
 bench/         | bench/ reaper/ | uv.h llhttp.h jansson.h uthash.h

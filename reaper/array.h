@@ -1,7 +1,8 @@
-#ifndef REAPER_KERNEL_ARRAY_H
-#define REAPER_KERNEL_ARRAY_H
+#ifndef REAPER_ARRAY_H
+#define REAPER_ARRAY_H
 
-/* Growing arrays of this folder: the owner keeps pointer, count and room apart, and frees the pointer. */
+/* Growing arrays: the owner keeps the pointer and the count, where it grows often the room besides, and frees
+ * the pointer. */
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,6 +18,12 @@ static inline void *array_grow(void *array, size_t count, size_t *room, size_t e
     if (larger)
         *room = wanted;
     return larger;
+}
+
+/* The same without room to spare, for what grows only while a configuration is read. */
+static inline void *array_extend(void *array, size_t count, size_t element_bytes)
+{
+    return reallocarray(array, count + 1, element_bytes);
 }
 
 #endif
