@@ -23,6 +23,9 @@ redis-tools
 postgresql
 postgresql-contrib
 rsync
+openssh-server      # ssh, and git over it
+openssh-client
+git
 nginx-light
 libnginx-mod-stream
 haproxy
