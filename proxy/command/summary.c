@@ -209,7 +209,7 @@ static void say_service(struct service *service, const struct owners *owners, st
     line_text(&line, "listens", service->inode ? "yes" : "no");
     line_number(&line, "established", service->established);
     line_number(&line, "close_wait", service->close_wait);
-    if (service->inode && owners_of(owners, service->inode, &holder) > 0 &&
+    if (service->inode && owners->processes && owners_of(owners, service->inode, &holder) > 0 &&
         put_process(&line, service, &owners->processes[holder->process], now_ms))
         line_text(&line, "short_of", "descriptors");
     log_line(ring, line_end(&line));

@@ -4,7 +4,8 @@ import json
 import tempfile
 import unittest
 
-from harness import LASTACK, Leak, Process, Proxy, connect, main, receive_all, receive_exactly, unused_port, wait_for
+from harness import (LASTACK, Leak, Process, Proxy, connect, main, parse_log_line, receive_all, receive_exactly,
+                     unused_port, wait_for)
 
 FIELDS = {"id", "frontend", "client", "backend", "reason", "first_fin", "age_ms", "half_closed_ms",
           "request_bytes", "response_bytes", "client_close", "backend_close"}
@@ -45,6 +46,33 @@ class Log(unittest.TestCase):
             self.assertIsInstance(session["age_ms"], int)
             for text in proxy.log_lines:
                 json.loads(text)
+
+    def test_what_ended_well_can_be_left_out(self):
+        options = ["--log-normal", "off", "--mode", "http"]
+        with Leak("never-close", "--http", "--response", "3B") as leak, Proxy(leak.address, *options) as proxy, \
+                Leak("healthy", "--http", "--response", "3B") as healthy:
+            with Proxy(healthy.address, *options) as quiet:
+                for each in (quiet, proxy):
+                    with each.connect() as client:
+                        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                        answer = b""
+                        while len(answer.partition(b"\r\n\r\n")[2]) < 3:
+                            answer += receive_exactly(client, 1)
+                (session,) = proxy.wait_for_sessions(1)
+                self.assertEqual((session["reason"], session["level"]), ("message_grace", "warning"))
+                quiet.signal(15)
+                self.assertEqual(quiet.wait(), 0)
+                said = {parse_log_line(line).get("msg") for line in quiet.log_lines}
+                self.assertEqual(said & {"session", "request"}, set())
+
+    def test_a_path_that_is_long_is_cut_and_its_status_is_there(self):
+        with Leak("healthy", "--http") as leak, Proxy(leak.address, "--mode", "http") as proxy:
+            with proxy.connect() as client:
+                client.sendall(b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.recv(4096)
+            proxy.wait_for_sessions(1)
+            (request,) = [parse_log_line(line) for line in proxy.lines if "msg=request" in line]
+            self.assertEqual((request["status"], request["path"]), ("200", "/" + "a" * 1020 + "..."))
 
     def test_a_summary_counts_sessions_and_leaks_and_the_descriptors_of_a_service(self):
         with Leak("never-close") as leak, tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@
 #include "tests/unit/sockets.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -383,6 +384,38 @@ static void a_fifo_without_a_reader_holds_up_nobody(void **state)
     file_remove(&file);
 }
 
+static atomic_bool hangs;
+
+ssize_t __real_write(int fd, const void *bytes, size_t size);
+ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+
+/* As one to a disk that does not answer. */
+ssize_t __wrap_write(int fd, const void *bytes, size_t size)
+{
+    while (atomic_load(&hangs))
+        pause_ms(1);
+    return __real_write(fd, bytes, size);
+}
+
+static void a_disk_that_hangs_keeps_nobody_from_ending(void **state)
+{
+    struct file file;
+    (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* it complains of a thread that is left behind, which is just what is wanted */
+#endif
+    file_make(&file);
+    struct log *log = open_log(file.name, CONF_LOG_INFO);
+    struct log_ring *ring = log_ring(log);
+    atomic_store(&hangs, true);
+    log_say(ring, CONF_LOG_INFO, "never", NULL, NULL);
+    log_close(log);
+    assert_int_equal(lines_with(file.name, ""), 0);
+    atomic_store(&hangs, false);
+    wait_lines(file.name, "never", 1); /* the writer has its memory still */
+    file_remove(&file);
+}
+
 static void lines_to_the_journal_begin_with_their_priority(void **state)
 {
     struct file file;
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test(a_line_that_was_torn_is_whole_in_the_file_that_is_opened_again),
         cmocka_unit_test(a_log_that_blocks_is_opened_again),
         cmocka_unit_test(a_fifo_without_a_reader_holds_up_nobody),
+        cmocka_unit_test(a_disk_that_hangs_keeps_nobody_from_ending),
         cmocka_unit_test(lines_to_the_journal_begin_with_their_priority),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
