@@ -62,6 +62,8 @@ struct conf_tcp {
     uint64_t
         keepalive_ms; /* idle time before the first probe, whole seconds; DEADLINE_OFF: no SO_KEEPALIVE */
     uint64_t user_timeout_ms; /* TCP_USER_TIMEOUT, fits int; DEADLINE_OFF: the kernel's own bound */
+    uint64_t receive_buffer;  /* bytes the kernel holds for what was not read yet; 0: its own bound */
+    uint64_t send_buffer;     /* bytes that wait to be sent; 0: its own bound */
 };
 
 /* Addresses that begin with the same bits. */

@@ -192,10 +192,30 @@ static const struct option_row verify_row = {
          .offset = offsetof(type_, tcp.keepalive_ms),                                                        \
          NOT_A_DEADLINE,                                                                                     \
          .help = "Idle time after which the kernel probes " legs " (SO_KEEPALIVE)"},                         \
+        {.path = list ".tcp.user_timeout",                                                                   \
+         .scope = (scope_),                                                                                  \
+         .type = OPTION_DURATION,                                                                            \
+         .fallback = "off",                                                                                  \
+         .min = 1,                                                                                           \
+         .max = HOUR_MS * 24 * 24,                                                                           \
+         OFF_IS_NEVER,                                                                                       \
+         .offset = offsetof(type_, tcp.user_timeout_ms),                                                     \
+         NOT_A_DEADLINE,                                                                                     \
+         .help = "How long " legs " may leave bytes unacknowledged (TCP_USER_TIMEOUT)"},                     \
+        {.path = list ".tcp.receive_buffer",                                                                 \
+         .scope = (scope_),                                                                                  \
+         .type = OPTION_COUNT,                                                                               \
+         .fallback = "4194304",                                                                              \
+         .min = 16384,                                                                                       \
+         .max = UINT64_C(1) << 30,                                                                           \
+         OFF_IS_NONE,                                                                                        \
+         .offset = offsetof(type_, tcp.receive_buffer),                                                      \
+         NOT_A_DEADLINE,                                                                                     \
+         .help = "Bytes of kernel memory for what came from " legs " and was not relayed (SO_RCVBUF)"},      \
     {                                                                                                        \
-        .path = list ".tcp.user_timeout", .scope = (scope_), .type = OPTION_DURATION, .fallback = "off",     \
-        .min = 1, .max = HOUR_MS * 24 * 24, OFF_IS_NEVER, .offset = offsetof(type_, tcp.user_timeout_ms),    \
-        NOT_A_DEADLINE, .help = "How long " legs " may leave bytes unacknowledged (TCP_USER_TIMEOUT)"        \
+        .path = list ".tcp.send_buffer", .scope = (scope_), .type = OPTION_COUNT, .fallback = "off",         \
+        .min = 16384, .max = UINT64_C(1) << 30, OFF_IS_NONE, .offset = offsetof(type_, tcp.send_buffer),     \
+        NOT_A_DEADLINE, .help = "Bytes that may wait to be sent to " legs " (TCP_NOTSENT_LOWAT)"             \
     }
 
 static const struct option_row side_rows[] = {

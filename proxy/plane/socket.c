@@ -41,6 +41,48 @@ static void set_int(int fd, int level, int option, int value)
     (void)setsockopt(fd, level, option, &value, sizeof value);
 }
 
+/* Numbers of this host, read once. */
+static pthread_once_t host_once = PTHREAD_ONCE_INIT;
+static struct {
+    unsigned ports[2];        /* ip_local_port_range; all, where the kernel does not tell */
+    unsigned receive[3];      /* tcp_rmem: the third is what a receive buffer grows to by itself */
+    unsigned receive_most[1]; /* rmem_max: what setsockopt() grants half a receive buffer */
+} host = {.ports = {1, UINT16_MAX}};
+
+/* Leaves the numbers as they are where there are fewer than `count` in the file. */
+static void read_numbers(const char *path, unsigned *numbers, int count)
+{
+    unsigned read[3] = {0};
+    char line[64] = "";
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return;
+    if (fgets(line, sizeof line, file) && sscanf(line, "%u %u %u", &read[0], &read[1], &read[2]) >= count)
+        memcpy(numbers, read, (size_t)count * sizeof *numbers);
+    fclose(file);
+}
+
+static void read_host(void)
+{
+    read_numbers("/proc/sys/net/ipv4/ip_local_port_range", host.ports, 2);
+    read_numbers("/proc/sys/net/ipv4/tcp_rmem", host.receive, 3);
+    read_numbers("/proc/sys/net/core/rmem_max", host.receive_most, 1);
+}
+
+/* SO_RCVBUF is half of what it grants (socket(7)), and ends the kernel's own fitting of the buffer to the
+ * path (tcp(7)): so it is left alone where that stays below the bound by itself, and where the kernel would
+ * grant less than was asked for. TCP_WINDOW_CLAMP is no bound: it follows the buffer when that grows
+ * (net/ipv4/tcp_input.c, tcp_rcv_space_adjust). */
+static void bound_buffers(int fd, const struct conf_tcp *tcp)
+{
+    (void)pthread_once(&host_once, read_host);
+    if (tcp->receive_buffer > 0 && tcp->receive_buffer < host.receive[2] &&
+        tcp->receive_buffer / 2 <= host.receive_most[0])
+        set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)(tcp->receive_buffer / 2));
+    if (tcp->send_buffer > 0)
+        set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)tcp->send_buffer);
+}
+
 static void set_tcp(int fd, const struct conf_tcp *tcp)
 {
     /* A stream carries every byte; only the urgency is lost (RFC 6093, 5 advises it). */
@@ -53,6 +95,7 @@ static void set_tcp(int fd, const struct conf_tcp *tcp)
     }
     if (tcp->user_timeout_ms != DEADLINE_OFF)
         set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)tcp->user_timeout_ms);
+    bound_buffers(fd, tcp);
 }
 
 static int new_socket(const struct conf_address *address, const struct conf_tcp *tcp)
@@ -166,23 +209,6 @@ int socket_accept(int fd, union socket_address *peer)
  * connected to. Then the socket's SYN meets the socket itself, as in a simultaneous open (RFC 9293, 3.5): it
  * is established, a peer gets its own bytes back, and whoever wants to listen there finds the port taken. */
 
-static pthread_once_t port_range_once = PTHREAD_ONCE_INIT;
-static unsigned port_range_low = 1, port_range_high = UINT16_MAX; /* all, where the kernel does not tell */
-
-static void read_port_range(void)
-{
-    unsigned low = 0, high = 0;
-    char line[32] = "";
-    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-    if (!file)
-        return;
-    if (fgets(line, sizeof line, file) && sscanf(line, "%u %u", &low, &high) == 2) {
-        port_range_low = low;
-        port_range_high = high;
-    }
-    fclose(file);
-}
-
 struct endpoint {
     unsigned char host[sizeof(struct in6_addr)]; /* an IPv4 one has zeros behind it */
     unsigned port;                               /* 0: no endpoint of TCP */
@@ -211,8 +237,8 @@ static bool is_connected_to_itself(int fd, const struct conf_address *address)
     struct endpoint theirs = endpoint_of(&address->address), ours;
     struct sockaddr_storage name = {0};
     socklen_t length = sizeof name;
-    (void)pthread_once(&port_range_once, read_port_range);
-    if (theirs.port < port_range_low || theirs.port > port_range_high)
+    (void)pthread_once(&host_once, read_host);
+    if (theirs.port < host.ports[0] || theirs.port > host.ports[1])
         return false;
     if (getsockname(fd, (struct sockaddr *)&name, &length))
         return false;

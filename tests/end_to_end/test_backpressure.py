@@ -1,11 +1,14 @@
 """A sink that does not read stops its source, in bounded memory, and no byte is lost when it goes on."""
 
+import contextlib
 import hashlib
+import re
+import subprocess
 import threading
 import time
 import unittest
 
-from harness import Proxy, Server, connect, descriptor_count, main, memory_kib, wait_for
+from harness import Proxy, Server, connect, descriptor_count, main, memory_kib, receive_exactly, wait_for
 
 SESSIONS = 40
 PIECE = bytes(range(256)) * 256
@@ -104,6 +107,47 @@ class Backpressure(unittest.TestCase):
 
     def test_of_clients_that_do_not_read(self):
         self.check(backend_reads=False)
+
+
+CONFIG = """\
+frontends: [{{name: main, listen: ['127.0.0.1:0'], backend: service, tcp: {tcp}}}]
+backends: [{{name: service, servers: ['{server}'], tcp: {tcp}}}]
+"""
+READ_FIRST = 64 << 20
+# Of one session, in both legs' queues: what receive_buffer and send_buffer below allow, and half as much again, for a
+# receive buffer may overflow by what was on its way, and a send queue also has what is not acknowledged.
+QUEUED_KIB = (512 + 256) * 3 // 2
+
+
+def queued_kib(pid):
+    """What the kernel holds for the established sockets of the process (skmem in ss(8))."""
+    text = subprocess.run(["ss", "-Htnmp", "state", "established"], check=True, capture_output=True, text=True).stdout
+    rows = re.findall(rf"pid={pid},.*?skmem:\(r(\d+),rb\d+,t(\d+),tb\d+,f\d+,w(\d+),", text, re.S)
+    return sum(int(size) for row in rows for size in row) >> 10
+
+
+class KernelMemory(unittest.TestCase):
+    def test_of_a_client_that_read_fast_and_then_no_more(self):
+        """Its windows are open as far as they go when it stops."""
+        def serve(connection):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    connection.sendall(PIECE)
+
+        tcp = "{receive_buffer: 524288, send_buffer: 262144}"
+        with Server(serve) as server, Proxy.from_file(CONFIG.format(server=server.address, tcp=tcp)) as proxy, \
+                connect(proxy.address) as client:
+            receive_exactly(client, READ_FIRST)
+            seen = []
+
+            def settled():
+                seen.append(queued_kib(proxy.pid))
+                return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+            wait_for(settled, "the queues do not grow any more")
+            print(f"{seen[-1]} KiB in the queues of a session whose client does not read")
+            self.assertGreater(seen[-1], 0)
+            self.assertLess(seen[-1], QUEUED_KIB)
 
 
 if __name__ == "__main__":

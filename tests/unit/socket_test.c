@@ -94,7 +94,11 @@ static void assert_owned(int fd)
 
 static void both_ends_of_a_connection_are_set_as_configured(void **state)
 {
-    struct conf_tcp tcp = {.nodelay = true, .keepalive_ms = 7000, .user_timeout_ms = 9000};
+    struct conf_tcp tcp = {.nodelay = true,
+                           .keepalive_ms = 7000,
+                           .user_timeout_ms = 9000,
+                           .receive_buffer = 100000,
+                           .send_buffer = 50000};
     struct conf_address address = loopback(0);
     union socket_address peer;
     int fds[2];
@@ -107,6 +111,8 @@ static void both_ends_of_a_connection_are_set_as_configured(void **state)
         assert_true(option_of(fds[i], SOL_SOCKET, SO_OOBINLINE));
         assert_int_equal(option_of(fds[i], IPPROTO_TCP, TCP_KEEPIDLE), 7);
         assert_int_equal(option_of(fds[i], IPPROTO_TCP, TCP_USER_TIMEOUT), 9000);
+        assert_int_equal(option_of(fds[i], SOL_SOCKET, SO_RCVBUF), 100000);
+        assert_int_equal(option_of(fds[i], IPPROTO_TCP, TCP_NOTSENT_LOWAT), 50000);
     }
     assert_int_equal(peer.family, AF_INET);
     close(fds[0]);

@@ -73,6 +73,9 @@ static void a_small_file_gets_all_defaults(void **state)
     assert_true(frontend->tcp.nodelay);
     assert_true(frontend->tcp.keepalive_ms == DEADLINE_OFF);
     assert_true(frontend->tcp.user_timeout_ms == DEADLINE_OFF);
+    assert_int_equal(frontend->tcp.receive_buffer, 4 << 20);
+    assert_int_equal(frontend->tcp.send_buffer, 0);
+    assert_int_equal(conf->backends[0].tcp.receive_buffer, 4 << 20);
     assert_int_equal(conf->backends[0].balance, CONF_BALANCE_ROUNDROBIN);
     assert_int_equal(conf->backends[0].resolve_interval_ms, 30000);
     assert_int_equal(conf->backends[0].set_aside_ms, 1000);
@@ -87,29 +90,30 @@ static void a_small_file_gets_all_defaults(void **state)
 static void every_key_reaches_its_field(void **state)
 {
     (void)state;
-    struct conf *conf = load_fine("workers: 4\n"
-                                  "drain: 1m\n"
-                                  "log: {format: json, level: debug, target: /var/log/lastack.log}\n"
-                                  "frontends:\n"
-                                  "  - name: api\n"
-                                  "    listen: ['127.0.0.1:8080', '[::1]:8080', 'unix:/run/a.sock']\n"
-                                  "    mode: tcp\n"
-                                  "    backend: second\n"
-                                  "    max_connections: 10000\n"
-                                  "    tcp: {nodelay: off, keepalive: 1m, user_timeout: 1500ms}\n"
-                                  "backends:\n"
-                                  "  - {name: first, servers: ['10.0.0.1:1']}\n"
-                                  "  - name: second\n"
-                                  "    servers: ['db.internal:9000', '[::1]:9001', 'unix:/run/b.sock']\n"
-                                  "    balance: source\n"
-                                  "    resolve_interval: off\n"
-                                  "    set_aside: off\n"
-                                  "    set_aside_max: 1m\n"
-                                  "    check: http HEAD /health?deep=1\n"
-                                  "    check_interval: 500ms\n"
-                                  "    rise: 1\n"
-                                  "    fall: 5\n"
-                                  "    tcp: {nodelay: on, keepalive: 2m, user_timeout: off}\n");
+    struct conf *conf =
+        load_fine("workers: 4\n"
+                  "drain: 1m\n"
+                  "log: {format: json, level: debug, target: /var/log/lastack.log}\n"
+                  "frontends:\n"
+                  "  - name: api\n"
+                  "    listen: ['127.0.0.1:8080', '[::1]:8080', 'unix:/run/a.sock']\n"
+                  "    mode: tcp\n"
+                  "    backend: second\n"
+                  "    max_connections: 10000\n"
+                  "    tcp: {nodelay: off, keepalive: 1m, user_timeout: 1500ms, receive_buffer: off}\n"
+                  "backends:\n"
+                  "  - {name: first, servers: ['10.0.0.1:1']}\n"
+                  "  - name: second\n"
+                  "    servers: ['db.internal:9000', '[::1]:9001', 'unix:/run/b.sock']\n"
+                  "    balance: source\n"
+                  "    resolve_interval: off\n"
+                  "    set_aside: off\n"
+                  "    set_aside_max: 1m\n"
+                  "    check: http HEAD /health?deep=1\n"
+                  "    check_interval: 500ms\n"
+                  "    rise: 1\n"
+                  "    fall: 5\n"
+                  "    tcp: {nodelay: on, keepalive: 2m, user_timeout: off, send_buffer: 20000}\n");
     assert_int_equal(conf->workers, 4);
     assert_int_equal(conf->drain_ms, 60000);
     assert_int_equal(conf->log.format, CONF_LOG_JSON);
@@ -127,8 +131,10 @@ static void every_key_reaches_its_field(void **state)
     assert_false(frontend->tcp.nodelay);
     assert_int_equal(frontend->tcp.keepalive_ms, 60000);
     assert_int_equal(frontend->tcp.user_timeout_ms, 1500);
+    assert_int_equal(frontend->tcp.receive_buffer, 0);
     assert_int_equal(frontend->deadlines.after_ms[DEADLINE_DRAIN], 60000);
     const struct conf_backend *backend = &conf->backends[1];
+    assert_int_equal(backend->tcp.send_buffer, 20000);
     assert_int_equal(backend->server_count, 3);
     assert_string_equal(backend->servers[0].text, "db.internal:9000");
     assert_string_equal(backend->servers[0].host, "db.internal");
