@@ -58,18 +58,16 @@ static bool same_port(const struct conf_listen *listen, uint16_t port)
 }
 
 /* An IPv4 address may be written as one of IPv6 (RFC 4291, 2.5.5.2). */
-static bool same_place(const struct conf_listen *listen, const struct conf_server *server)
+static bool same_address(const struct conf_listen *listen, const struct conf_address *address)
 {
     const void *listens = &listen->address.address;
-    const void *connects = &server->address.address;
-    if (server->host)
-        return strcmp(server->host, "localhost") == 0 && same_port(listen, server->port);
-    sa_family_t family = server->address.address.ss_family;
+    const void *connects = &address->address;
+    sa_family_t family = address->address.ss_family;
     const struct sockaddr_in6 *in6 = connects;
     if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-        uint32_t address;
-        memcpy(&address, in6->sin6_addr.s6_addr + 12, sizeof address);
-        return listen->address.address.ss_family == AF_INET && same4(listens, address, in6->sin6_port);
+        uint32_t mapped;
+        memcpy(&mapped, in6->sin6_addr.s6_addr + 12, sizeof mapped);
+        return listen->address.address.ss_family == AF_INET && same4(listens, mapped, in6->sin6_port);
     }
     if (family != listen->address.address.ss_family)
         return false;
@@ -80,6 +78,13 @@ static bool same_place(const struct conf_listen *listen, const struct conf_serve
                       ((const struct sockaddr_un *)connects)->sun_path) == 0;
     const struct sockaddr_in *in = connects;
     return same4(listens, in->sin_addr.s_addr, in->sin_port);
+}
+
+static bool same_place(const struct conf_listen *listen, const struct conf_server *server)
+{
+    if (server->host)
+        return strcmp(server->host, "localhost") == 0 && same_port(listen, server->port);
+    return same_address(listen, &server->address);
 }
 
 static const struct conf_listen *listen_at(const struct conf_frontend *frontend,
@@ -138,6 +143,62 @@ int loop_find(const struct conf *conf, void (*found)(void *context, const struct
             visit(&search, b);
     free(search.marks);
     return 0;
+}
+
+/* ---- addresses that were found later ---- */
+
+const struct conf_frontend *loop_frontend_at(const struct conf *conf, const struct conf_address *address)
+{
+    for (size_t f = 0; f < conf->frontend_count; f++)
+        for (size_t l = 0; l < conf->frontends[f].listen_count; l++)
+            if (same_address(&conf->frontends[f].listen[l], address))
+                return &conf->frontends[f];
+    return NULL;
+}
+
+struct way {
+    const struct conf *conf;
+    const struct loop_names *names;
+    unsigned char *seen; /* one a backend */
+};
+
+static void walk(const struct way *way, size_t backend);
+
+static void walk_from(const struct way *way, const struct conf_address *address)
+{
+    const struct conf_frontend *frontend = loop_frontend_at(way->conf, address);
+    if (frontend)
+        walk(way, frontend->backend);
+}
+
+/* As deep as there are backends: each is walked through once. */
+static void walk(const struct way *way, size_t backend)
+{
+    const struct conf_backend *conf = &way->conf->backends[backend];
+    struct conf_address address;
+    if (way->seen[backend])
+        return;
+    way->seen[backend] = true;
+    for (size_t s = 0; s < conf->server_count; s++) {
+        if (!conf->servers[s].host)
+            walk_from(way, &conf->servers[s].address);
+        for (size_t i = 0; conf->servers[s].host &&
+                           way->names->address(way->names->context, &conf->servers[s], i, &address);
+             i++)
+            walk_from(way, &address);
+    }
+}
+
+int loop_leads_to(const struct conf *conf, const struct conf_frontend *frontend, size_t backend,
+                  const struct loop_names *names)
+{
+    struct way way = {.conf = conf, .names = names, .seen = calloc(conf->backend_count, 1)};
+    if (!way.seen)
+        return -ENOMEM;
+    walk(&way, frontend->backend);
+    bool leads = way.seen[backend];
+    free(way.seen);
+    return leads;
 }
 
 void loop_refuse(const struct conf *conf, const struct loop *loop, const struct place *place,

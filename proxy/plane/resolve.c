@@ -1,5 +1,8 @@
 #include "proxy/plane/resolve.h"
 
+#include "conf/loop.h"
+#include "proxy/plane/socket.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <netdb.h>
@@ -19,9 +22,11 @@ struct resolve_name {
     uv_timer_t timer;
     bool asking;
     unsigned failures; /* in a row */
+    bool leads_back;   /* an address of the last answer did, which was said */
 };
 
 struct resolver {
+    const struct conf *conf;
     pthread_mutex_t mutex;
     struct resolve_subscriber *subscribers;
     struct resolve_name *names; /* in the order of the configuration */
@@ -157,6 +162,70 @@ void resolve_unsubscribe(struct resolver *resolver, struct resolve_subscriber *s
     pthread_mutex_unlock(&resolver->mutex);
 }
 
+/* ---- addresses that lead back ---- */
+
+static bool known_address(void *context, const struct conf_server *server, size_t index,
+                          struct conf_address *out)
+{
+    const struct resolve_name *name = resolve_find(context, server);
+    if (!name->list || index >= name->list->count)
+        return false;
+    *out = name->list->addresses[index];
+    return true;
+}
+
+/* Whether a frontend of ours listens there from which sessions would come back to the same backend: 0, 1 or
+ * -ENOMEM. One connection would become as many as there are descriptors. */
+static int leads_back(const struct resolve_name *name, const struct conf_address *address)
+{
+    struct resolver *resolver = name->resolver;
+    const struct loop_names names = {.address = known_address, .context = resolver};
+    const struct conf_frontend *frontend = loop_frontend_at(resolver->conf, address);
+    return frontend ? loop_leads_to(resolver->conf, frontend,
+                                    (size_t)(name->backend - resolver->conf->backends), &names)
+                    : 0;
+}
+
+static void say_leads_back(const struct resolve_name *name, const struct conf_address *address)
+{
+    struct log_ring *log = name->resolver->log;
+    union socket_address its;
+    char text[SOCKET_TEXT];
+    struct line line;
+    memcpy(its.bytes, &address->address, sizeof its.bytes);
+    line_begin(&line, log_format(log), CONF_LOG_WARNING, "leads_back");
+    line_text(&line, "backend", name->backend->name);
+    line_text(&line, "server", name->server->text);
+    line_text(&line, "address", socket_text(&its, text));
+    line_text(&line, "error",
+              "not used: a frontend of this proxy listens there and leads back to this backend");
+    log_line(log, line_end(&line));
+    log_flush(log);
+}
+
+/* Takes such addresses out of the list; that there are some is said once, until there are none. 0 or
+ * -ENOMEM. */
+static int take_out_own(struct resolve_name *name, struct resolve_list *list)
+{
+    bool said = name->leads_back;
+    size_t kept = 0;
+    name->leads_back = false;
+    for (size_t i = 0; i < list->count; i++) {
+        int leads = leads_back(name, &list->addresses[i]);
+        if (leads < 0)
+            return leads;
+        if (!leads) {
+            list->addresses[kept++] = list->addresses[i];
+            continue;
+        }
+        if (!said)
+            say_leads_back(name, &list->addresses[i]);
+        name->leads_back = said = true;
+    }
+    list->count = kept;
+    return 0;
+}
+
 /* ---- asking ---- */
 
 static void say_unresolved(const struct resolve_name *name, const char *why)
@@ -245,7 +314,11 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     }
     if (!status) {
         list = list_of(found, name->list);
-        status = list ? 0 : UV_ENOMEM;
+        status = list ? take_out_own(name, list) : UV_ENOMEM;
+        if (status) {
+            resolve_give_back(list);
+            list = NULL;
+        }
     }
     uv_freeaddrinfo(found);
     if (list)
@@ -308,7 +381,7 @@ int resolve_new(const struct conf *conf, struct resolver **out)
         free(resolver);
         return -ENOMEM;
     }
-    *resolver = (struct resolver){.mutex = PTHREAD_MUTEX_INITIALIZER, .names = names};
+    *resolver = (struct resolver){.conf = conf, .mutex = PTHREAD_MUTEX_INITIALIZER, .names = names};
     for (size_t b = 0; b < conf->backend_count; b++)
         for (size_t s = 0; s < conf->backends[b].server_count; s++)
             if (conf->backends[b].servers[s].host)

@@ -12,6 +12,9 @@
  * then: the path of a connection meets no lock. A list keeps the order of the one before it, new addresses
  * behind; an answer with the same addresses publishes nothing.
  *
+ * An address at which a frontend of this proxy listens that leads back to the same backend is not used, and
+ * a warning says so (conf/loop.h).
+ *
  * A name that can't be resolved keeps the addresses that it had. A name that has none is asked for again
  * soon, whatever `resolve_interval` says. One that is not answered within RESOLVE_WAIT_MS counts as answered
  * with nothing, so that nobody waits for a name server that is silent; what it says later counts as well. */

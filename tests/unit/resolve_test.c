@@ -84,6 +84,8 @@ struct bed {
     struct conf conf;
     struct conf_backend backends[NAMES];
     struct conf_server servers[NAMES + 1];
+    struct conf_frontend frontends[NAMES]; /* 10.9.0.N:9000 leads to backend N */
+    struct conf_listen listen[NAMES];
     struct resolver *resolver;
     const struct resolve_name *names[NAMES];
     struct log *log;
@@ -122,7 +124,18 @@ static void prepare(struct bed *bed, uint64_t interval_ms)
         around.after_ms[i] = UINT64_MAX;
     }
     bed->servers[NAMES] = (struct conf_server){.text = plain, .address.length = sizeof(struct sockaddr_in)};
-    bed->conf = (struct conf){.backends = bed->backends, .backend_count = NAMES};
+    for (size_t i = 0; i < NAMES; i++) {
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(9000)};
+        in.sin_addr.s_addr = htonl(0x0a090000 + (uint32_t)i);
+        bed->listen[i].address.length = sizeof in;
+        memcpy(&bed->listen[i].address.address, &in, sizeof in);
+        bed->frontends[i] =
+            (struct conf_frontend){.listen = &bed->listen[i], .listen_count = 1, .backend = i};
+    }
+    bed->conf = (struct conf){.frontends = bed->frontends,
+                              .frontend_count = NAMES,
+                              .backends = bed->backends,
+                              .backend_count = NAMES};
     assert_int_equal(log_open(&settings, &bed->log), 0);
     assert_int_equal(uv_loop_init(&bed->loop), 0);
     uv_async_init(&bed->loop, &bed->wake, on_wake);
@@ -374,6 +387,39 @@ static void too_many_addresses_are_cut(void **state)
     finish(&bed);
 }
 
+static void an_address_that_leads_back_is_not_used(void **state)
+{
+    struct bed bed;
+    uint64_t seen[NAMES] = {0, 0};
+    (void)state;
+    begin(&bed, 1000);
+    answer(0, 0, info("10.9.0.0", info("10.1.0.5", NULL)));
+    assert_string_equal(look(&bed, 0, &seen[0]), "5");
+    ring(0);
+    answer(0, 0, info("10.9.0.0", NULL)); /* nothing else is left */
+    assert_string_equal(look(&bed, 0, &seen[0]), "");
+    finish(&bed);
+}
+
+static void a_frontend_that_leads_on_is_used_until_it_would_lead_back(void **state)
+{
+    struct bed bed;
+    uint64_t seen[NAMES] = {0, 0};
+    (void)state;
+    begin(&bed, 1000);
+    answer(0, 0, info("10.9.0.1", NULL)); /* to the other backend, which leads to nobody of ours */
+    assert_string_equal(look(&bed, 0, &seen[0]), "1");
+    answer(1, 0, info("10.9.0.0", info("10.1.0.7", NULL)));
+    assert_string_equal(look(&bed, 1, &seen[1]), "7");
+    ring(0);
+    answer(0, 0, info("10.1.0.6", NULL));
+    assert_string_equal(look(&bed, 0, &seen[0]), "6");
+    ring(1);
+    answer(1, 0, info("10.9.0.0", info("10.1.0.7", NULL))); /* by now it leads on */
+    assert_string_equal(look(&bed, 1, &seen[1]), "70");
+    finish(&bed);
+}
+
 /* ---- threads ------------------------------------------------------------------------------------------ */
 
 struct reader {
@@ -436,6 +482,8 @@ int main(void)
         cmocka_unit_test(closing_cancels_what_it_can_and_hears_no_more),
         cmocka_unit_test(a_start_that_can_not_ask_fails),
         cmocka_unit_test(too_many_addresses_are_cut),
+        cmocka_unit_test(an_address_that_leads_back_is_not_used),
+        cmocka_unit_test(a_frontend_that_leads_on_is_used_until_it_would_lead_back),
         cmocka_unit_test(lists_are_taken_up_by_any_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
