@@ -210,7 +210,9 @@ http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHU
 http.c: if (++http->digits > CHUNK_DIGITS_MAX) ==> if (false)
 session.c: s->pair.leg_end[leg] == LEG_END_NONE ==> false
 pool.c: return pool->legs->prev; ==> return pool->legs;
-pool.c: struct retiring *leg = pool->legs; ==> struct retiring *leg = oldest(pool);
+pool.c: while ((leg = newest_usable(pool))) { ==> while ((leg = pool->legs ? oldest(pool) : NULL)) {
+pool.c: if (pooled_of(leg)->usable_ms <= now_ms) ==> if (true)
+pool.c: put(pool, fd, grace_ms, POOL_SETTLE_MS); ==> put(pool, fd, grace_ms, 0);
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max / workers;
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max;
 pool.c: if (pool->count > share(pool)) ==> if (pool->count >= share(pool))

@@ -12,6 +12,7 @@ struct pooled {
     struct retiring leg; /* first, for it is freed as this: what the leg becomes when nobody takes it */
     struct pool *pool;
     uint64_t since_ms;
+    uint64_t usable_ms; /* nobody takes the leg before */
     uint64_t grace_ms;
 };
 
@@ -87,7 +88,7 @@ void pool_init(struct pool *pool, struct worker *worker, const struct conf_backe
 }
 
 /* NULL: out of memory or places, or the poller is. */
-static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms)
+static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms, uint64_t settle_ms)
 {
     struct worker *worker = pool->worker;
     if (!plane_admit(worker->plane, PLANE_LEG))
@@ -97,6 +98,7 @@ static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms)
         *pooled = (struct pooled){.leg = {.source.ready = on_ready, .worker = worker, .fd = fd},
                                   .pool = pool,
                                   .since_ms = loop_now_ms(&worker->loop),
+                                  .usable_ms = loop_now_ms(&worker->loop) + settle_ms,
                                   .grace_ms = grace_ms};
         if (poller_move(&worker->loop.poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
             return &pooled->leg;
@@ -106,11 +108,11 @@ static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms)
     return NULL;
 }
 
-void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
+static void put(struct pool *pool, int fd, uint64_t grace_ms, uint64_t settle_ms)
 {
     struct worker *worker = pool->worker;
     bool keeps = !pool->closed && worker->entered == WORKER_RUNNING;
-    struct retiring *leg = keeps ? keep(pool, fd, grace_ms) : NULL;
+    struct retiring *leg = keeps ? keep(pool, fd, grace_ms, settle_ms) : NULL;
     if (!leg) {
         retire_begin(worker, fd, grace_ms);
         return;
@@ -124,11 +126,34 @@ void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
         retire(oldest(pool));
 }
 
+void pool_put(struct pool *pool, int fd, uint64_t grace_ms)
+{
+    put(pool, fd, grace_ms, 0);
+}
+
+void pool_put_settling(struct pool *pool, int fd, uint64_t grace_ms)
+{
+    put(pool, fd, grace_ms, POOL_SETTLE_MS);
+}
+
+/* The newest leg that has settled; as many steps as the pool may keep legs. */
+static struct retiring *newest_usable(const struct pool *pool)
+{
+    uint64_t now_ms = loop_now_ms(&pool->worker->loop);
+    struct retiring *leg;
+    DL_FOREACH(pool->legs, leg)
+    {
+        if (pooled_of(leg)->usable_ms <= now_ms)
+            return leg;
+    }
+    return NULL;
+}
+
 int pool_take(struct pool *pool, uint32_t events, struct poller_source *source)
 {
     struct worker *worker = pool->worker;
-    while (pool->count > 0) {
-        struct retiring *leg = pool->legs;
+    struct retiring *leg;
+    while ((leg = newest_usable(pool))) {
         int fd = leg->fd;
         if (!is_silent(fd) || poller_move(&worker->loop.poller, fd, events, source)) {
             retire(leg);

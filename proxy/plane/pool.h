@@ -36,6 +36,12 @@ void pool_init(struct pool *pool, struct worker *worker, const struct conf_backe
  * retired with that grace, as it would be in its time. */
 void pool_put(struct pool *pool, int fd, uint64_t grace_ms);
 
+/* The same for a leg on which the backend may break the rules and say more: behind a response that has no
+ * body by its kind (HEAD, 204, 304) a late one would be taken for the next client's answer. Nobody takes the
+ * leg before it was silent for POOL_SETTLE_MS; what comes until then retires it. */
+enum { POOL_SETTLE_MS = 1000 };
+void pool_put_settling(struct pool *pool, int fd, uint64_t grace_ms);
+
 /* The newest leg of which its backend has neither closed nor said anything: now the caller's, and registered
  * with the worker's poller for these events. -1: there is none. */
 int pool_take(struct pool *pool, uint32_t events, struct poller_source *source);

@@ -431,9 +431,43 @@ static void those_that_were_idle_for_longest_give_way(void **state)
     finish(&bed);
 }
 
+static void a_leg_that_settles_is_taken_only_behind_its_time(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    put(&bed, 0);
+    pool_put_settling(&bed.pool, bed.fds[1], GRACE_MS);
+    take(&bed, 0); /* though the other is newer */
+    take(&bed, -1);
+    pass(&bed, POOL_SETTLE_MS - 1);
+    take(&bed, -1);
+    pass(&bed, 1);
+    take(&bed, 1);
+    finish(&bed);
+}
+
+static void a_leg_on_which_more_is_said_while_it_settles_is_retired(void **state)
+{
+    struct bed bed;
+    (void)state;
+    prepare(&bed);
+    pool_put_settling(&bed.pool, bed.fds[0], GRACE_MS);
+    send_text(bed.backend[0], "late", 0);
+    wait_for(bed.fds[0], POLLIN);
+    look(&bed);
+    assert_int_equal(bed.pool.count, 0);
+    assert_int_equal(retiring(&bed), 1);
+    pass(&bed, POOL_SETTLE_MS);
+    take(&bed, -1);
+    finish(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_leg_that_settles_is_taken_only_behind_its_time),
+        cmocka_unit_test(a_leg_on_which_more_is_said_while_it_settles_is_retired),
         cmocka_unit_test(the_newest_is_taken_first),
         cmocka_unit_test(what_its_backend_closed_reset_or_wrote_to_is_not_given_out),
         cmocka_unit_test(an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory),
