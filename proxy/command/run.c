@@ -179,6 +179,8 @@ static void say_not_started(const struct conf *conf, const char *where, int erro
     const struct conf_address *address = address_of(conf, where);
     struct listening listening = {0};
     fprintf(stderr, "lastack run: %s: %s", where, uv_strerror(error));
+    if (error == UV_EMFILE)
+        fprintf(stderr, "; raise the limit of open files (ulimit -n, LimitNOFILE=), or start fewer workers");
     if (error == UV_EADDRINUSE && address && listening_find(&address->address, true, &listening) == 0 &&
         listening.found) {
         if (listening.has_name)

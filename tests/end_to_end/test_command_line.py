@@ -11,7 +11,7 @@ import unittest
 
 from harness import BOUND_S, LASTACK, Proxy, Server, inodes_of, main, receive_all, sockets, unused_port, wait_for
 
-COMMANDS = ["run", "check", "demo", "leak", "scan", "reap", "doctor"]
+COMMANDS = ["run", "check", "demo", "bench", "conform", "leak", "scan", "reap", "doctor"]
 ROUTE = ["--listen", "127.0.0.1:0", "--backend", "127.0.0.1:9000"]
 
 GOOD = """\
@@ -172,6 +172,8 @@ class Run(Case):
                 process.terminate()
                 said += process.stderr.read()
             self.assertIn(process.returncode, (0, 1, -signal.SIGTERM), (limit, said))
+            if re.search("^lastack run: .*too many open files", said):
+                self.assertIn("raise the limit of open files (ulimit -n, LimitNOFILE=)", said)
             if limit <= 16:
                 self.assertIn(f"may open no more than {limit} files", said)
 
