@@ -392,7 +392,7 @@ static const struct option_row side_rows[] = {
      OFF_IS_NEVER,
      .offset = offsetof(struct conf_backend, resolve_interval_ms),
      NOT_A_DEADLINE,
-     .help = "How often names of servers are resolved again; off: only at the start"},
+     .help = "How often names of servers are resolved again; off: only until they are"},
     {.path = "backends[].set_aside",
      .scope = SCOPE_BACKEND,
      .type = OPTION_DURATION,
