@@ -40,6 +40,24 @@ static void say_paused(struct listener *listener, const char *why)
     log_line(log, line_end(&line));
 }
 
+/* One more than may be served has been accepted, to be told so: how many since it was last said. */
+static void note_refused(struct listener *listener)
+{
+    struct log_ring *log = listener->worker->log;
+    uint64_t now_ms = loop_now_ms(&listener->worker->loop);
+    listener->refused++;
+    if (now_ms < listener->refused_again_ms || !log_wants(log, CONF_LOG_WARNING))
+        return;
+    struct line line;
+    line_begin(&line, log_format(log), CONF_LOG_WARNING, "refused");
+    line_text(&line, "frontend", listener->frontend->conf->name);
+    line_text(&line, "reason", plane_is_full(listener->worker->plane) ? "descriptors" : "limit");
+    line_number(&line, "count", listener->refused);
+    log_line(log, line_end(&line));
+    listener->refused = 0;
+    listener->refused_again_ms = now_ms + SAY_EVERY_MS;
+}
+
 static void pause_accepting(struct listener *listener, const char *why)
 {
     uint64_t now_ms = loop_now_ms(&listener->worker->loop);
@@ -79,8 +97,10 @@ static bool accept_one(struct listener *listener)
         return false;
     }
     place = place_settle(plane, frontend, place);
-    if (place == PLACE_SURPLUS)
+    if (place == PLACE_SURPLUS) {
         give_way(listener);
+        note_refused(listener);
+    }
     listener->paused = false;
     listener->worker->lacks = 0;
     int error = session_open(listener->worker, frontend, place, fd, &client);

@@ -21,12 +21,14 @@ struct listener {
     struct worker *worker;
     struct frontend *frontend;
     int fd;
-    bool registered;        /* with the poller */
-    bool finishing;         /* is to accept no more than `waiting` */
-    uint64_t waiting;       /* in the backlog, at most */
-    bool paused;            /* had to stop */
-    uint64_t say_again_ms;  /* not before */
-    uint64_t rest_until_ms; /* accepts nothing before */
+    bool registered;           /* with the poller */
+    bool finishing;            /* is to accept no more than `waiting` */
+    uint64_t waiting;          /* in the backlog, at most */
+    bool paused;               /* had to stop */
+    uint64_t say_again_ms;     /* not before */
+    uint64_t rest_until_ms;    /* accepts nothing before */
+    uint64_t refused;          /* accepted to be refused, since that was said; it is said again */
+    uint64_t refused_again_ms; /* not before */
 };
 
 void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd);

@@ -208,6 +208,9 @@ class OverLimit(Case):
         refused = [line for line in requests_of(proxy) if line["status"] == "503"]
         self.assertEqual([(line["answered_for"], line["backend"]) for line in refused], [("limit", "none")] * 6)
         self.assertEqual(sorted(session["reason"] for session in proxy.sessions), ["closed"] * 4 + ["limit"] * 6)
+        said = [line for line in map(parse_log_line, proxy.lines) if line.get("msg") == "refused"]
+        self.assertEqual((said[0]["level"], said[0]["reason"], said[0]["count"]), ("warning", "limit", "1"))
+        self.assertLessEqual(sum(int(line["count"]) for line in said), 6)
 
     def test_the_answer_may_be_a_file(self):
         path = self.file("503.http", b"Content-Type: a/b\nRetry-After: 60\n\nfull")
