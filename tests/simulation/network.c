@@ -44,6 +44,8 @@ int __wrap_pipe2(int fds[2], int flags);
 int __real_fcntl(int fd, int command, ...);
 int __wrap_fcntl(int fd, int command, ...);
 
+enum { RUN_BYTES_MAX = (1 << 20) + (1 << 18) };
+
 /* ---- chance ---- */
 
 static uint64_t random_next(void)
@@ -127,9 +129,11 @@ bool network_deliver(void)
         uint32_t events = c->open && c->source ? readiness(c) : 0;
         if (events) {
             any = true;
+            network.runs++;
             c->source->ready(c->source, events);
         }
     }
+    network.runs++; /* what was put off may follow */
     return any;
 }
 
@@ -396,6 +400,8 @@ static int add_connection(size_t session, enum leg leg, const struct behaviour *
         .session = session, .leg = leg, .open = true, .peer = *peer, .application = application};
     c->send_buffer = 4096u << random_below(7);
     c->receive_buffer = 4096u << random_below(7);
+    if (peer->buffer_bytes > 0)
+        c->receive_buffer = peer->buffer_bytes;
     c->decide = (struct event){.connection = c};
     c->pump = (struct event){.connection = c, .fire = on_pump};
     c->arrive = (struct event){.connection = c, .fire = on_arrive};
@@ -567,8 +573,23 @@ static ssize_t readable(struct connection *c, size_t size, bool peek)
     return c->fin_arrived ? 0 : fails(EAGAIN);
 }
 
+/* A turn ends: no session moves more than its share in one run, whatever comes. A share is 512 KiB for each
+ * half, and what was begun with the last of it is finished; an alarm and work that was put off may come in
+ * one run. */
+static void note_moved(struct connection *c, size_t read, size_t written)
+{
+    if (c->run != network.runs)
+        c->run_read_bytes = c->run_written_bytes = 0;
+    c->run = network.runs;
+    c->run_read_bytes += read;
+    c->run_written_bytes += written;
+    if (c->run_read_bytes > RUN_BYTES_MAX || c->run_written_bytes > RUN_BYTES_MAX)
+        broken(c->session, "a session moves no more than its share in a turn");
+}
+
 static void was_read(struct connection *c, size_t bytes)
 {
+    note_moved(c, bytes, 0);
     c->read_bytes += bytes;
     if (c->written_bytes > c->arrived_bytes && !c->dead && !c->vanished)
         after(&c->arrive, c->peer.delay_ms);
@@ -608,6 +629,7 @@ static ssize_t writable(struct connection *c, size_t size)
 /* The peer is shown the bytes; then they count as sent. */
 static void was_written(struct connection *c, const void *bytes, size_t size, int flags)
 {
+    note_moved(c, 0, size);
     c->application->takes(c, bytes, size);
     c->corked = flags & MSG_MORE;
     wheel_remove(&network.wheel, &c->cork.entry);

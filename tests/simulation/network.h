@@ -39,6 +39,7 @@ struct behaviour {
     uint64_t vanish_at_ms;  /* is heard of no more, nor its kernel (NEVER) */
     uint32_t delay_ms;      /* one way */
     uint32_t window_bytes;  /* of its kernel */
+    uint32_t buffer_bytes;  /* of the proxy's kernel, for what it sends; 0: any of the usual sizes */
 };
 
 struct connection;
@@ -84,7 +85,8 @@ struct connection {
     enum leg leg;
     int error; /* pending, negative */
     uint32_t send_buffer, receive_buffer;
-    bool open, connected; /* as the proxy has it */
+    uint64_t run, run_read_bytes, run_written_bytes; /* in the present run of its session */
+    bool open, connected;                            /* as the proxy has it */
     bool fin_written, fin_arrived, fin_read;
     bool fin_sent, fin_acked;
     bool writing, closed, vanished; /* of the peer's application and host */
@@ -110,6 +112,7 @@ struct network {
     uint32_t allocations_per_failure; /* 0: none fails */
     int64_t allocations;              /* not freed by the proxy */
     size_t pipes;                     /* open */
+    uint64_t runs;                    /* of sessions, so far */
     uint64_t random;
 };
 

@@ -83,9 +83,21 @@ static uint64_t some_bytes(void)
     return 1 + random_below(1000);
 }
 
+static struct oddity some_oddity(bool answer)
+{
+    if (!one_in(4))
+        return (struct oddity){.bare_lf = false};
+    return (struct oddity){.bare_lf = one_in(2),
+                           .zeros = one_in(2),
+                           .extensions = one_in(2),
+                           .padding = answer && one_in(2),
+                           .twice = answer && one_in(2)};
+}
+
 static void make_ask(struct ask *ask)
 {
-    static const char *const methods[] = {"GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE"};
+    static const char *const methods[] = {"GET",  "GET", "GET",    "HEAD",  "POST",
+                                          "POST", "PUT", "DELETE", "REPORT"};
     *ask = (struct ask){.method = methods[random_below(sizeof methods / sizeof methods[0])], .minor = 1};
     bool body = ask->method[0] == 'P';
     if (one_in(8)) {
@@ -98,7 +110,8 @@ static void make_ask(struct ask *ask)
         ask->expects = ask->minor > 0 && one_in(4);
     }
     ask->says_close = ask->minor > 0 && one_in(8);
-    ask->repeatable = ask->body == BODY_NONE && (!body || ask->method[1] == 'U');
+    ask->repeatable = ask->body == BODY_NONE && (!body || ask->method[1] == 'U') && ask->method[0] != 'R';
+    ask->oddity = some_oddity(false);
     ask->pipelined = one_in(4);
     ask->think_ms = (uint32_t)random_below(one_in(4) ? 1000 : 20);
     ask->filler_bytes = (uint32_t)random_below(one_in(8) ? 250 : 20);
@@ -114,9 +127,8 @@ static void make_reply(struct reply *reply, const struct ask *ask)
     if (ask->minor == 0)
         reply->interims = one_in(16);
     if (reply->status != 204 && reply->status != 304) {
-        reply->body = ask->minor > 0 ? (enum body)(1 + random_below(3))
-                      : one_in(2)    ? BODY_LENGTH
-                                     : BODY_UNTIL_CLOSE;
+        reply->body = (enum body)(1 + random_below(3));
+        reply->oddity = some_oddity(true);
         reply->body_bytes = some_bytes();
         if (reply->body == BODY_UNTIL_CLOSE && ask->method[0] == 'H')
             reply->body = BODY_LENGTH;
@@ -137,7 +149,8 @@ static void make_reply(struct reply *reply, const struct ask *ask)
 static bool ends_connection(const struct ask *ask)
 {
     bool keeps = ask->minor > 0 ? !ask->says_close : ask->says_keep;
-    return !keeps || ask->reply.body == BODY_UNTIL_CLOSE;
+    bool unwrapped = ask->minor == 0 && ask->reply.body == BODY_CHUNKED;
+    return !keeps || unwrapped || ask->reply.body == BODY_UNTIL_CLOSE;
 }
 
 static void make_talk(struct talk *talk)
@@ -188,6 +201,8 @@ static void spoil_ask(struct ask *ask)
         break;
     case 1:
         reply->flaw = (enum flaw)(1 + random_below(FLAW_COUNT - 1));
+        if (reply->flaw == FLAW_INTERIMS)
+            reply->interims = 257 + (unsigned)random_below(2000);
         if (reply->flaw == FLAW_EXCESS && reply->body == BODY_UNTIL_CLOSE) /* nothing is too much */
             reply->flaw = FLAW_NONE;
         break;
@@ -225,6 +240,7 @@ static struct behaviour someone(const struct talk *talk, uint64_t delay_ms)
     for (size_t i = 0; i < talk->count; i++)
         longest = max_of(longest, max_of(talk->asks[i].body_bytes, talk->asks[i].reply.body_bytes));
     return (struct behaviour){
+        .buffer_bytes = one_in(32) ? 1 << 22 : 0,
         .send_chunk = (uint32_t)max_of(send_chunk, longest / 256),
         .send_gap_ms = (uint32_t)random_below(send_chunk < 256 ? 3 : 20),
         .think_ms = (uint32_t)random_below(100),

@@ -105,12 +105,22 @@ static void say_bytes(struct web *web, uint64_t salt, uint64_t offset, uint64_t 
     stream_write(salt, offset, web->out + web->out_size - size, size);
 }
 
-static void say_chunks(struct web *web, uint64_t salt, uint64_t size, enum flaw flaw)
+/* What stands behind a chunk's size. */
+static const char *behind_size(const struct oddity *oddity)
+{
+    static const char *const extensions[] = {";name=\"value\"", " ; a = \"\\\";\"", ";a;b", "\t;a"};
+    if (oddity->padding && one_in(2))
+        return "   ";
+    return oddity->extensions ? extensions[random_below(4)] : "";
+}
+
+static void say_chunks(struct web *web, uint64_t salt, uint64_t size, enum flaw flaw,
+                       const struct oddity *oddity)
 {
     uint64_t longest = UINT64_C(1) << (4 + random_below(12));
     for (uint64_t offset = 0; offset < size;) {
         uint64_t n = 1 + random_below(min_of(longest, size - offset));
-        say_text(web, "%" PRIx64 "%s\r\n", n, one_in(8) ? ";name=\"value\"" : "");
+        say_text(web, "%" PRIx64 "%s\r\n", n, behind_size(oddity));
         say_bytes(web, salt, offset, n);
         say_text(web, "\r\n");
         offset += n;
@@ -120,24 +130,37 @@ static void say_chunks(struct web *web, uint64_t salt, uint64_t size, enum flaw 
     say_text(web, "0\r\n%s\r\n", one_in(4) ? "X-Trailer: last\r\n" : "");
 }
 
-static void say_body(struct web *web, uint64_t salt, enum body body, uint64_t size, enum flaw flaw)
+static void say_body(struct web *web, uint64_t salt, enum body body, uint64_t size, enum flaw flaw,
+                     const struct oddity *oddity)
 {
     if (body == BODY_CHUNKED)
-        say_chunks(web, salt, size, flaw);
+        say_chunks(web, salt, size, flaw, oddity);
     else if (body != BODY_NONE)
         say_bytes(web, salt, 0, size);
 }
 
-static void say_framing(struct web *web, enum body body, uint64_t size, enum flaw flaw)
+static void say_framing(struct web *web, enum body body, uint64_t size, enum flaw flaw,
+                        const struct oddity *oddity)
 {
-    if (body == BODY_LENGTH || flaw == FLAW_LENGTHS || flaw == FLAW_BOTH)
-        say_text(web, "Content-Length: %" PRIu64 "\r\n", size);
+    bool length = body == BODY_LENGTH || flaw == FLAW_LENGTHS || flaw == FLAW_BOTH;
+    for (int i = 0; length && i <= oddity->twice; i++)
+        say_text(web, "Content-Length: %s%" PRIu64 "\r\n", oddity->zeros ? "00" : "", size);
     if (flaw == FLAW_LENGTHS)
         say_text(web, "Content-Length: %" PRIu64 "\r\n", size + 1);
     if (body == BODY_CHUNKED || flaw == FLAW_BOTH)
         say_text(web, "Transfer-Encoding: chunked\r\n");
     if (flaw == FLAW_BLANK)
         say_text(web, "X-Blank : before the colon\r\n");
+}
+
+/* Ends the lines that were said since in LF alone. */
+static void take_crs_away(struct web *web, size_t begun)
+{
+    size_t kept = begun;
+    for (size_t i = begun; i < web->out_size; i++)
+        if (web->out[i] != '\r')
+            web->out[kept++] = web->out[i];
+    web->out_size = kept;
 }
 
 /* Goes on writing, as far as it will say anything at all. */
@@ -406,7 +429,8 @@ static size_t take_line(struct connection *c, const unsigned char *bytes, size_t
     web->head_size = 0;
     switch (web->reading) {
     case READING_CHUNK_SIZE:
-        require(c, strchr("0123456789abcdef", web->head[0]), "chunks arrive as they were");
+        require(c, strspn(web->head, "0123456789abcdef") + 2 == strlen(web->head) && web->head[0] != '\r',
+                "nothing stands behind a chunk's size");
         web->left = strtoull(web->head, NULL, 16);
         web->reading = web->left > 0 ? READING_CHUNK : READING_TRAILER;
         break;
@@ -452,6 +476,9 @@ static void takes(struct connection *c, const unsigned char *bytes, size_t size)
 static bool until_close_is_whole(const struct web *web, struct ask *ask)
 {
     const struct connection *server = ask->server;
+    if (ask->reply.body == BODY_CHUNKED) /* for HTTP/1.0, to which they are not told */
+        return ask->answered = server && web->body_bytes == ask->reply.body_bytes &&
+                               server->read_bytes >= ask->end_offset;
     bool whole = server && server->fin_read && server->written_bytes >= ask->body_offset &&
                  web->body_bytes == server->written_bytes - ask->body_offset;
     ask->answered = whole;
@@ -491,6 +518,7 @@ static void say_ask(struct connection *c, const struct ask *ask)
 {
     struct web *web = web_of(c);
     size_t request = (size_t)(ask - talks[c->session].asks);
+    size_t begun = web->out_size;
     if (ask->flaw == FLAW_LINE)
         say_text(web, "%s  /%zu/%zu\r\n", ask->method, c->session, request);
     else
@@ -502,8 +530,10 @@ static void say_ask(struct connection *c, const struct ask *ask)
         say_text(web, "Expect: 100-continue\r\n");
     if (ask->filler_bytes > 0)
         say_text(web, "X-Filler: %0*d\r\n", (int)ask->filler_bytes, 0);
-    say_framing(web, ask->body, ask->body_bytes, ask->flaw);
+    say_framing(web, ask->body, ask->body_bytes, ask->flaw, &ask->oddity);
     say_text(web, "\r\n");
+    if (ask->oddity.bare_lf)
+        take_crs_away(web, begun);
 }
 
 static void say_asked_body(struct connection *c)
@@ -511,7 +541,7 @@ static void say_asked_body(struct connection *c)
     struct web *web = web_of(c);
     const struct ask *ask = &talks[c->session].asks[web->asked - 1];
     web->owes_body = false;
-    say_body(web, salt_of(ask, HALF_REQUEST), ask->body, ask->body_bytes, ask->flaw);
+    say_body(web, salt_of(ask, HALF_REQUEST), ask->body, ask->body_bytes, ask->flaw, &ask->oddity);
 }
 
 /* Says what may be said before the next answer. */
@@ -573,6 +603,8 @@ static void client_sent(struct connection *c)
 static void say_interims(struct connection *c, const struct ask *ask)
 {
     struct web *web = web_of(c);
+    if (ask->reply.flaw == FLAW_INTERIMS)
+        web->orderly = false;
     for (unsigned i = 0; i < ask->reply.interims; i++)
         say_text(web, "HTTP/1.1 %s\r\n\r\n", ask->expects && i == 0 ? "100 Continue" : "103 Early Hints");
 }
@@ -581,6 +613,7 @@ static void say_reply(struct connection *c, struct ask *ask)
 {
     struct web *web = web_of(c);
     const struct reply *reply = &ask->reply;
+    size_t begun = web->out_size;
     if (reply->flaw == FLAW_LINE)
         say_text(web, "HTTP/1.x fine\r\n");
     else
@@ -588,11 +621,14 @@ static void say_reply(struct connection *c, struct ask *ask)
     say_text(web, "X-Answer: %zu.%zu\r\n", c->session, (size_t)(ask - talks[c->session].asks));
     if (reply->says_close)
         say_text(web, "Connection: close\r\n");
-    say_framing(web, reply->body, reply->body_bytes, reply->flaw);
+    say_framing(web, reply->body, reply->body_bytes, reply->flaw, &reply->oddity);
     say_text(web, "\r\n");
+    if (reply->oddity.bare_lf)
+        take_crs_away(web, begun);
     ask->body_offset = web->out_size;
     if (ask->method[0] != 'H')
-        say_body(web, salt_of(ask, HALF_RESPONSE), reply->body, reply->body_bytes, reply->flaw);
+        say_body(web, salt_of(ask, HALF_RESPONSE), reply->body, reply->body_bytes, reply->flaw,
+                 &reply->oddity);
     ask->end_offset = web->out_size;
     if (reply->flaw == FLAW_EXCESS)
         say_text(web, "more than was asked for\r\n");

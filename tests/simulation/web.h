@@ -21,19 +21,30 @@ enum stop { STOP_NOT, STOP_STALL, STOP_FIN, STOP_RESET, STOP_VANISH, STOP_COUNT 
 /* What is wrong with a message. */
 enum flaw {
     FLAW_NONE,
-    FLAW_LINE,    /* the first line is none */
-    FLAW_LENGTHS, /* two lengths */
-    FLAW_BOTH,    /* a length and a coding */
-    FLAW_BLANK,   /* white space before a colon */
-    FLAW_CHUNK,   /* a size that is none, behind the first chunk */
-    FLAW_EXCESS,  /* an answer: bytes behind its end */
+    FLAW_LINE,     /* the first line is none */
+    FLAW_LENGTHS,  /* two lengths */
+    FLAW_BOTH,     /* a length and a coding */
+    FLAW_BLANK,    /* white space before a colon */
+    FLAW_CHUNK,    /* a size that is none, behind the first chunk */
+    FLAW_INTERIMS, /* an answer: more interim ones than may be */
+    FLAW_EXCESS,   /* an answer: bytes behind its end */
     FLAW_COUNT
 };
 
 /* What a server does behind an answer. */
 enum after { AFTER_GOES_ON, AFTER_CLOSES, AFTER_CLOSES_LATER };
 
+/* What is odd about how a message is said, but can be read in one way only. */
+struct oddity {
+    bool bare_lf;    /* lines of its head end in LF alone */
+    bool zeros;      /* before a length */
+    bool extensions; /* behind sizes of chunks, of all kinds */
+    bool padding;    /* there; an answer */
+    bool twice;      /* its length is said; an answer */
+};
+
 struct reply {
+    struct oddity oddity;
     uint16_t status;
     uint8_t minor;
     enum body body;
@@ -49,6 +60,7 @@ struct reply {
 };
 
 struct ask {
+    struct oddity oddity;
     const char *method;
     bool repeatable; /* idempotent, and has no body */
     uint8_t minor;
