@@ -1,26 +1,24 @@
 #include "proxy/plane/origin.h"
 
 #include <arpa/inet.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
-void origin_random_init(struct origin_random *random)
+/* False when the kernel gives none: no getrandom(2) in a sandbox, or not yet seeded in the first seconds of a
+ * boot. Up to 256 bytes are given whole (getrandom(2)). */
+static bool take_random(struct origin_random *random, unsigned char *bytes, size_t size)
 {
-    /* Only for lack of entropy in the first seconds of a boot: then the address of a variable has to do. */
-    if (getrandom(&random->state, sizeof random->state, GRND_NONBLOCK) != sizeof random->state)
-        random->state = (uintptr_t)random;
-}
-
-/* SplitMix64. */
-static uint64_t next_random(struct origin_random *random)
-{
-    uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    if (random->left < size) {
+        if (getrandom(random->bytes, sizeof random->bytes, GRND_NONBLOCK) != sizeof random->bytes)
+            return false;
+        random->left = sizeof random->bytes;
+    }
+    random->left -= (uint32_t)size;
+    memcpy(bytes, random->bytes + random->left, size);
+    explicit_bzero(random->bytes + random->left, size); /* an id that was given can't be read here any more */
+    return true;
 }
 
 /* Points to the address and says of which family it is; an IPv4 client of an IPv6 socket is one of IPv4. */
@@ -61,6 +59,7 @@ void origin_of(struct head_origin *origin, struct origin_text *text, const union
                const struct conf_frontend *frontend, struct origin_random *random)
 {
     sa_family_t family;
+    unsigned char id[ORIGIN_ID_TEXT / 2];
     const unsigned char *address = bare(client, &family);
     *origin = (struct head_origin){
         .forwarded = frontend->http.forwarded,
@@ -71,9 +70,9 @@ void origin_of(struct head_origin *origin, struct origin_text *text, const union
     };
     if (address && inet_ntop(family, address, text->address, sizeof text->address))
         origin->address = text->address;
-    if (!frontend->http.request_id)
+    if (!frontend->http.request_id || !take_random(random, id, sizeof id))
         return;
-    snprintf(text->request_id, sizeof text->request_id, "%016" PRIx64 "%016" PRIx64, next_random(random),
-             next_random(random));
+    for (size_t i = 0; i < sizeof id; i++)
+        snprintf(text->request_id + 2 * i, 3, "%02x", id[i]);
     origin->request_id = text->request_id;
 }

@@ -11,9 +11,12 @@
 
 enum { ORIGIN_ID_TEXT = 33 };
 
-/* Where request ids come from: unique, not secret. */
+/* Where request ids come from: bytes of the kernel's own generator, taken for 16 ids at a time. Who has seen
+ * ids can tell neither those before nor those behind them. A generator of our own would need a key, and would
+ * save no system call that counts. Begins as zeros. */
 struct origin_random {
-    uint64_t state;
+    unsigned char bytes[256];
+    uint32_t left; /* not given yet, at the front */
 };
 
 struct origin_text {
@@ -21,13 +24,10 @@ struct origin_text {
     char request_id[ORIGIN_ID_TEXT];
 };
 
-/* Seeds it from the kernel. */
-void origin_random_init(struct origin_random *random);
-
 /* Whether the client's address is in one of the networks. */
 bool origin_trusted(const union socket_address *client, const struct conf_network *networks, size_t count);
 
-/* Fills in *origin, which points into *text. */
+/* Fills in *origin, which points into *text. Without random bytes it has no request id. */
 void origin_of(struct head_origin *origin, struct origin_text *text, const union socket_address *client,
                const struct conf_frontend *frontend, struct origin_random *random);
 

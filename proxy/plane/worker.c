@@ -261,7 +261,6 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     /* Before the backends look for the first time: what is found behind that wakes this worker. */
     resolve_subscribe(plane_resolver(plane), &worker->addresses, &worker->wake);
     worker->log = log_ring(plane_log(plane));
-    origin_random_init(&worker->random);
     (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */
     worker->tools.scratch = malloc(RELAY_SCRATCH);
     error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
