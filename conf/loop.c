@@ -26,23 +26,24 @@ static enum host host6(const struct in6_addr *address)
 }
 
 /* Connecting to the wildcard address is connecting to the loopback one (ip(7)). */
-static bool meets(enum host listens, enum host connects)
+static bool meets(enum host listens, enum host connects, bool is_here)
 {
-    return listens == HOST_ANY && connects != HOST_OTHER;
+    return listens == HOST_ANY && (connects != HOST_OTHER || is_here);
 }
 
-static bool same4(const struct sockaddr_in *listens, uint32_t address, in_port_t port)
+static bool same4(const struct sockaddr_in *listens, uint32_t address, in_port_t port, bool is_here)
 {
-    bool same = listens->sin_addr.s_addr == address || meets(host4(listens->sin_addr.s_addr), host4(address));
+    bool same = listens->sin_addr.s_addr == address ||
+                meets(host4(listens->sin_addr.s_addr), host4(address), is_here);
     return same && listens->sin_port == port;
 }
 
-static bool same6(const struct sockaddr_in6 *listens, const struct sockaddr_in6 *connects)
+static bool same6(const struct sockaddr_in6 *listens, const struct sockaddr_in6 *connects, bool is_here)
 {
     bool same = memcmp(&listens->sin6_addr, &connects->sin6_addr, sizeof listens->sin6_addr) == 0 &&
                 listens->sin6_scope_id == connects->sin6_scope_id;
     return listens->sin6_port == connects->sin6_port &&
-           (same || meets(host6(&listens->sin6_addr), host6(&connects->sin6_addr)));
+           (same || meets(host6(&listens->sin6_addr), host6(&connects->sin6_addr), is_here));
 }
 
 static bool same_port(const struct conf_listen *listen, uint16_t port)
@@ -58,7 +59,7 @@ static bool same_port(const struct conf_listen *listen, uint16_t port)
 }
 
 /* An IPv4 address may be written as one of IPv6 (RFC 4291, 2.5.5.2). */
-static bool same_address(const struct conf_listen *listen, const struct conf_address *address)
+static bool same_address(const struct conf_listen *listen, const struct conf_address *address, bool is_here)
 {
     const void *listens = &listen->address.address;
     const void *connects = &address->address;
@@ -67,24 +68,25 @@ static bool same_address(const struct conf_listen *listen, const struct conf_add
     if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
         uint32_t mapped;
         memcpy(&mapped, in6->sin6_addr.s6_addr + 12, sizeof mapped);
-        return listen->address.address.ss_family == AF_INET && same4(listens, mapped, in6->sin6_port);
+        return listen->address.address.ss_family == AF_INET &&
+               same4(listens, mapped, in6->sin6_port, is_here);
     }
     if (family != listen->address.address.ss_family)
         return false;
     if (family == AF_INET6)
-        return same6(listens, connects);
+        return same6(listens, connects, is_here);
     if (family == AF_UNIX)
         return strcmp(((const struct sockaddr_un *)listens)->sun_path,
                       ((const struct sockaddr_un *)connects)->sun_path) == 0;
     const struct sockaddr_in *in = connects;
-    return same4(listens, in->sin_addr.s_addr, in->sin_port);
+    return same4(listens, in->sin_addr.s_addr, in->sin_port, is_here);
 }
 
 static bool same_place(const struct conf_listen *listen, const struct conf_server *server)
 {
     if (server->host)
         return strcmp(server->host, "localhost") == 0 && same_port(listen, server->port);
-    return same_address(listen, &server->address);
+    return same_address(listen, &server->address, false);
 }
 
 static const struct conf_listen *listen_at(const struct conf_frontend *frontend,
@@ -147,11 +149,12 @@ int loop_find(const struct conf *conf, void (*found)(void *context, const struct
 
 /* ---- addresses that were found later ---- */
 
-const struct conf_frontend *loop_frontend_at(const struct conf *conf, const struct conf_address *address)
+const struct conf_frontend *loop_frontend_at(const struct conf *conf, const struct conf_address *address,
+                                             bool is_here)
 {
     for (size_t f = 0; f < conf->frontend_count; f++)
         for (size_t l = 0; l < conf->frontends[f].listen_count; l++)
-            if (same_address(&conf->frontends[f].listen[l], address))
+            if (same_address(&conf->frontends[f].listen[l], address, is_here))
                 return &conf->frontends[f];
     return NULL;
 }
@@ -166,7 +169,7 @@ static void walk(const struct way *way, size_t backend);
 
 static void walk_from(const struct way *way, const struct conf_address *address)
 {
-    const struct conf_frontend *frontend = loop_frontend_at(way->conf, address);
+    const struct conf_frontend *frontend = loop_frontend_at(way->conf, address, false);
     if (frontend)
         walk(way, frontend->backend);
 }

@@ -18,8 +18,10 @@ struct loop {
 };
 
 /* The frontend that listens there, or NULL: what connects to that address comes in again. As far as the
- * configuration alone can tell, as above. */
-const struct conf_frontend *loop_frontend_at(const struct conf *conf, const struct conf_address *address);
+ * configuration alone can tell, as above; `is_here`: the caller knows that the address is one of this
+ * host's, so that who listens on all of them is met, too. */
+const struct conf_frontend *loop_frontend_at(const struct conf *conf, const struct conf_address *address,
+                                             bool is_here);
 
 /* The addresses that a server which is a name has now, as somebody else knows them. */
 struct loop_names {

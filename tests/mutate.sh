@@ -301,13 +301,16 @@ balance.c: return target == failed ? NULL : target; ==> return target;
 balance.c: if (target == failed || !is_usable(balance, i)) ==> if (target == failed)
 balance.c: if (failed && comes_before(failed, failed_score, target, its) && ==> if (failed &&
 balance.c: return next ? next : first; ==> return first;
-balance.c: if (first && due_ms >= first_ms) ==> if (first && due_ms > first_ms)
+balance.c: (first && due_ms >= first_ms)) ==> (first && due_ms > first_ms))
+balance.c: if (target_is_avoided(balance->targets[i], now_ms) || ( ==> if ((
+balance.c: if (!target_is_avoided(balance->targets[i], now_ms) && ==> if (
 balance.c: ->tried < first->tried) ==> ->tried > first->tried)
-balance.c: previous ? tried_longest_ago(balance) : due_first( ==> due_first(
+balance.c: previous ? tried_longest_ago(balance, now_ms) : due_first( ==> due_first(
 balance.c: health_try(target->health, balance->conf, now_ms); ==> ;
 balance.c: target->tried = ++balance->tries; ==> ;
 balance.c: target_take(target); ==> ;
-balance.c: balance->changes = UINT64_MAX; ==> ;
+balance.c#1: balance->changes = UINT64_MAX; ==> ;
+balance.c#2: balance->changes = UINT64_MAX; ==> ;
 rendezvous.c: uint64_t mixed = client ^ server; ==> uint64_t mixed = server;
 rendezvous.c: &in->sin_port, sizeof in->sin_port); ==> &in->sin_port, 0);
 lowest.c: nodes[2 * at] < nodes[2 * at + 1] ? ==> nodes[2 * at] <= nodes[2 * at + 1] + 1 ?

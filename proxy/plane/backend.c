@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For how long nothing is sent to an address that was found to lead back: it may have come to this host only
+ * for a time. */
+enum { AVOID_MS = 10000 };
+
 /* How soon addresses that there was no memory for are looked at again. */
 enum { AGAIN_MS = 100 };
 
@@ -100,6 +104,8 @@ static int replace(struct server *server, const struct conf_address *addresses, 
             targets[made] = target_new(backend->worker, backend->conf, server->conf, &addresses[made], text,
                                        backend->health);
         error = targets[made] ? 0 : -ENOMEM;
+        if (!error)
+            targets[made]->may_lead_back = resolve_may_lead_back(backend->resolver, &addresses[made]);
     }
     if (!error)
         error = rebalance(server, targets, count);
@@ -205,6 +211,29 @@ struct target *backend_pick(struct backend *backend, const union socket_address 
                             const struct target *previous)
 {
     return balance_pick(&backend->balance, client, previous, loop_now_ms(&backend->worker->loop));
+}
+
+static void say_leads_back(const struct target *target)
+{
+    struct log_ring *log = target->worker->log;
+    struct line line;
+    line_begin(&line, log_format(log), CONF_LOG_WARNING, "leads_back");
+    line_text(&line, "backend", target->conf->name);
+    line_text(&line, "server", target->text);
+    line_text(&line, "error",
+              "avoided: a frontend of this proxy listens there and leads back to this backend");
+    line_number(&line, "for_ms", AVOID_MS);
+    log_line(log, line_end(&line));
+}
+
+bool backend_leads_back(struct backend *backend, struct target *target, int fd)
+{
+    if (!target->may_lead_back || !socket_is_to_this_host(fd, &target->address) ||
+        !resolve_leads_back(backend->resolver, backend->conf, &target->address))
+        return false;
+    say_leads_back(target);
+    balance_avoid(&backend->balance, target, loop_now_ms(&backend->worker->loop) + AVOID_MS);
+    return true;
 }
 
 void backend_stop_checks(struct backend *backend)

@@ -53,6 +53,11 @@ size_t backend_target_count(const struct backend *backend);
 struct target *backend_pick(struct backend *backend, const union socket_address *client,
                             const struct target *previous);
 
+/* Whether a connection to the target that was just begun comes in at a frontend of ours from which its
+ * sessions would come back to this backend. Then the target is avoided for a while, and a warning says so.
+ * Asks the kernel only where a frontend listens on all addresses, with that port. */
+bool backend_leads_back(struct backend *backend, struct target *target, int fd);
+
 /* Stops checking, and begins none any more. Not within a batch of the poller's events. */
 void backend_stop_checks(struct backend *backend);
 

@@ -137,7 +137,7 @@ static struct target *due_first(const struct balance *balance, uint64_t now_ms)
     for (size_t i = 0; i < balance->count; i++) {
         uint64_t due_ms;
         (void)target_is_usable(balance->targets[i], now_ms, &due_ms);
-        if (first && due_ms >= first_ms)
+        if (target_is_avoided(balance->targets[i], now_ms) || (first && due_ms >= first_ms))
             continue;
         first = balance->targets[i];
         first_ms = due_ms;
@@ -146,16 +146,23 @@ static struct target *due_first(const struct balance *balance, uint64_t now_ms)
 }
 
 /* One has just failed: a session whose attempts all fail is to try each of them. */
-static struct target *tried_longest_ago(const struct balance *balance)
+static struct target *tried_longest_ago(const struct balance *balance, uint64_t now_ms)
 {
     struct target *first = NULL;
     for (size_t i = 0; i < balance->count; i++)
-        if (!first || balance->targets[i]->tried < first->tried)
+        if (!target_is_avoided(balance->targets[i], now_ms) &&
+            (!first || balance->targets[i]->tried < first->tried))
             first = balance->targets[i];
     return first;
 }
 
 /* ---- the choice ---- */
+
+void balance_avoid(struct balance *balance, struct target *target, uint64_t until_ms)
+{
+    target->avoid_ms = until_ms;
+    balance->changes = UINT64_MAX;
+}
 
 static struct target *choose(struct balance *balance, const union socket_address *client,
                              const struct target *failed)
@@ -175,7 +182,9 @@ struct target *balance_pick(struct balance *balance, const union socket_address 
     look_at_health(balance, now_ms);
     struct target *target = choose(balance, client, previous);
     if (!target)
-        target = previous ? tried_longest_ago(balance) : due_first(balance, now_ms);
+        target = previous ? tried_longest_ago(balance, now_ms) : due_first(balance, now_ms);
+    if (!target)
+        return NULL;
     health_try(target->health, balance->conf, now_ms);
     target->tried = ++balance->tries;
     target_take(target);

@@ -47,4 +47,7 @@ void balance_free(struct balance *balance);
 struct target *balance_pick(struct balance *balance, const union socket_address *client,
                             const struct target *previous, uint64_t now_ms);
 
+/* Sends no session there until then, even if there is nobody else. */
+void balance_avoid(struct balance *balance, struct target *target, uint64_t until_ms);
+
 #endif

@@ -176,14 +176,14 @@ static bool known_address(void *context, const struct conf_server *server, size_
 
 /* Whether a frontend of ours listens there from which sessions would come back to the same backend: 0, 1 or
  * -ENOMEM. One connection would become as many as there are descriptors. */
-static int leads_back(const struct resolve_name *name, const struct conf_address *address)
+static int leads_back(struct resolver *resolver, const struct conf_backend *backend,
+                      const struct conf_address *address, bool is_here)
 {
-    struct resolver *resolver = name->resolver;
     const struct loop_names names = {.address = known_address, .context = resolver};
-    const struct conf_frontend *frontend = loop_frontend_at(resolver->conf, address);
-    return frontend ? loop_leads_to(resolver->conf, frontend,
-                                    (size_t)(name->backend - resolver->conf->backends), &names)
-                    : 0;
+    const struct conf_frontend *frontend = loop_frontend_at(resolver->conf, address, is_here);
+    return frontend
+               ? loop_leads_to(resolver->conf, frontend, (size_t)(backend - resolver->conf->backends), &names)
+               : 0;
 }
 
 static void say_leads_back(const struct resolve_name *name, const struct conf_address *address)
@@ -211,7 +211,7 @@ static int take_out_own(struct resolve_name *name, struct resolve_list *list)
     size_t kept = 0;
     name->leads_back = false;
     for (size_t i = 0; i < list->count; i++) {
-        int leads = leads_back(name, &list->addresses[i]);
+        int leads = leads_back(name->resolver, name->backend, &list->addresses[i], false);
         if (leads < 0)
             return leads;
         if (!leads) {
@@ -224,6 +224,20 @@ static int take_out_own(struct resolve_name *name, struct resolve_list *list)
     }
     list->count = kept;
     return 0;
+}
+
+bool resolve_may_lead_back(const struct resolver *resolver, const struct conf_address *address)
+{
+    return loop_frontend_at(resolver->conf, address, true) != NULL;
+}
+
+bool resolve_leads_back(struct resolver *resolver, const struct conf_backend *backend,
+                        const struct conf_address *address)
+{
+    pthread_mutex_lock(&resolver->mutex);
+    bool leads = leads_back(resolver, backend, address, true) != 0; /* without memory: better not */
+    pthread_mutex_unlock(&resolver->mutex);
+    return leads;
 }
 
 /* ---- asking ---- */

@@ -81,4 +81,10 @@ bool resolve_look(struct resolver *resolver, const struct resolve_name *name, ui
                   struct resolve_list **list);
 void resolve_give_back(struct resolve_list *list);
 
+/* Whether a frontend would be met at the address if that is, or becomes, one of this host's; and whether what
+ * it gets would come back to the backend, as names are now. The second takes a lock. */
+bool resolve_may_lead_back(const struct resolver *resolver, const struct conf_address *address);
+bool resolve_leads_back(struct resolver *resolver, const struct conf_backend *backend,
+                        const struct conf_address *address);
+
 #endif

@@ -368,12 +368,16 @@ static struct pair_input refused(struct session *s, int error)
     return (struct pair_input){.event = event, .reason = reason};
 }
 
-static int connect_to(struct session *s, const struct target *target, const struct conf_tcp *tcp)
+static int connect_to(struct session *s, struct target *target, const struct conf_tcp *tcp)
 {
     struct session_leg *leg = &s->legs[LEG_BACKEND];
     int fd = socket_connect(&target->address, tcp);
     if (fd < 0)
         return fd;
+    if (backend_leads_back(&s->worker->backends[s->frontend->conf->backend], target, fd)) {
+        socket_abort(fd);
+        return -EHOSTUNREACH;
+    }
     int error = poller_add(&s->worker->loop.poller, fd, LEG_EVENTS, &leg->source);
     if (error) {
         close(fd);

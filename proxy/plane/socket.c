@@ -204,10 +204,11 @@ int socket_accept(int fd, union socket_address *peer)
 
 /* ---- sockets that connect to themselves ----
  *
- * For a socket without an address connect() chooses a port in ip_local_port_range (ip(7)). Where the server's
- * port lies in that range, the server is this host and nobody listens, it may be the very port that is
- * connected to. Then the socket's SYN meets the socket itself, as in a simultaneous open (RFC 9293, 3.5): it
- * is established, a peer gets its own bytes back, and whoever wants to listen there finds the port taken. */
+ * For a socket without an address connect() chooses a port in ip_local_port_range (ip(7)). Where the
+ * server's port lies in that range, the server is this host and nobody listens, it may be the very port that
+ * is connected to. Then the socket's SYN meets the socket itself, as in a simultaneous open (RFC 9293, 3.5):
+ * it is established, a peer gets its own bytes back, and whoever wants to listen there finds the port taken.
+ * */
 
 struct endpoint {
     unsigned char host[sizeof(struct in6_addr)]; /* an IPv4 one has zeros behind it */
@@ -259,6 +260,16 @@ int socket_connect(const struct conf_address *address, const struct conf_tcp *tc
         return fd;
     socket_abort(fd);
     return -ECONNREFUSED;
+}
+
+bool socket_is_to_this_host(int fd, const struct conf_address *address)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t length = sizeof name;
+    if (getsockname(fd, (struct sockaddr *)&name, &length))
+        return false;
+    struct endpoint theirs = endpoint_of(&address->address), ours = endpoint_of(&name);
+    return theirs.port != 0 && memcmp(theirs.host, ours.host, sizeof ours.host) == 0;
 }
 
 int socket_error(int fd)

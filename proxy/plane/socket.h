@@ -8,6 +8,7 @@
 
 #include "conf/conf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -41,6 +42,10 @@ int socket_accept(int fd, union socket_address *peer);
 /* A socket with a connection under way; writable when it is decided, and then socket_error() tells how. A
  * socket that would connect to itself is -ECONNREFUSED: nobody else listens there. */
 int socket_connect(const struct conf_address *address, const struct conf_tcp *tcp);
+
+/* Whether the socket, once socket_connect() has begun, ends on this host: then its own address is the one
+ * that it connects to. */
+bool socket_is_to_this_host(int fd, const struct conf_address *address);
 
 /* Takes the pending error off the socket: 0 or negative. */
 int socket_error(int fd);

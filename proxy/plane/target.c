@@ -57,8 +57,13 @@ void target_remove(struct target *target)
 
 bool target_is_usable(const struct target *target, uint64_t now_ms, uint64_t *due_ms)
 {
-    *due_ms = health_due_ms(target->health, now_ms);
+    *due_ms = target_is_avoided(target, now_ms) ? target->avoid_ms : health_due_ms(target->health, now_ms);
     return *due_ms == 0;
+}
+
+bool target_is_avoided(const struct target *target, uint64_t now_ms)
+{
+    return now_ms < target->avoid_ms;
 }
 
 uint32_t target_use(const struct target *target)

@@ -34,6 +34,8 @@ struct target {
     uint64_t tried;        /* when last, as a count of the backend's tries */
     uint32_t sessions;     /* of this worker: they have a leg here, or make one */
     uint32_t detached;     /* sessions that name it though their leg is gone: not counted by the balance */
+    bool may_lead_back;    /* one of our frontends is met there if the address is this host's */
+    uint64_t avoid_ms;     /* until then: it does */
     bool removed;          /* no longer among the backend's; freed with its last session */
     struct pool pool;      /* legs that no session has; not counted */
     char text[SOCKET_TEXT];
@@ -49,6 +51,10 @@ void target_remove(struct target *target);
 
 /* Whether sessions may be sent there; else *due_ms is when that may change (HEALTH_DOWN: nobody knows). */
 bool target_is_usable(const struct target *target, uint64_t now_ms, uint64_t *due_ms);
+
+/* It leads back to where its sessions come from: no session is sent there for a while, whatever else fails.
+ * */
+bool target_is_avoided(const struct target *target, uint64_t now_ms);
 
 /* How its use is written down in target->use, while it is usable. */
 uint32_t target_use(const struct target *target);

@@ -106,6 +106,22 @@ backends: [{name: main, servers: ['me.test:8001'], resolve_interval: 1s}]
                 self.assertEqual(len(proxy.sessions), 1)
                 self.assertEqual(len([line for line in proxy.lines if "leads_back" in line]), 1)
 
+    def test_an_address_of_this_host_behind_a_listener_on_all_of_them_does_not_take_all_descriptors(self):
+        text = """
+workers: 1
+frontends: [{name: main, listen: ['0.0.0.0:8001'], backend: main}]
+backends: [{name: main, servers: ['10.77.0.1:8001']}]
+"""
+        with files("127.0.0.1 localhost\n", "hosts: files\n") as command:
+            self.skip_unless_possible(command)
+            given = ["sh", "-c", "ip address add 10.77.0.1/32 dev lo && exec \"$@\"", "sh"]
+            with Proxy.from_file(text, before=[*command, *given]) as proxy:
+                self.assertEqual(inside(proxy, ASK, 8001).split()[0], "refused")
+                proxy.wait_for_line(r"\bmsg\W+leads_back\b")
+                self.assertEqual(inside(proxy, ASK, 8001).split()[0], "refused")
+                wait_for(lambda: len(proxy.sessions) >= 3, "the sessions end")
+                self.assertLess(len(proxy.sessions), 10)
+
 
 if __name__ == "__main__":
     main()

@@ -231,9 +231,32 @@ static void the_clients_of_a_server_that_is_set_aside_are_shared_by_all_others(v
     finish(&bed);
 }
 
+static void an_address_that_leads_back_gets_no_session_though_nobody_else_is_left(void **state)
+{
+    static const enum conf_balance kinds[] = {CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN,
+                                              CONF_BALANCE_SOURCE};
+    union socket_address from = client(1);
+    (void)state;
+    for (size_t k = 0; k < 3; k++) {
+        struct bed bed;
+        prepare(&bed, 2, kinds[k]);
+        balance_avoid(&bed.balance, bed.targets[0], 2000);
+        for (int i = 0; i < 4; i++)
+            assert_ptr_equal(pick_for(&bed, 1), bed.targets[1]);
+        balance_avoid(&bed.balance, bed.targets[1], 2000);
+        assert_null(balance_pick(&bed.balance, &from, NULL, 1999));
+        assert_null(balance_pick(&bed.balance, &from, bed.targets[1], 1999));
+        struct target *target = balance_pick(&bed.balance, &from, NULL, 2000);
+        assert_non_null(target);
+        target_release(target);
+        finish(&bed);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_address_that_leads_back_gets_no_session_though_nobody_else_is_left),
         cmocka_unit_test(by_turn_and_by_use_it_chooses_as_if_it_looked_at_each),
         cmocka_unit_test(of_ten_thousand_clients_only_those_of_the_lost_server_move),
         cmocka_unit_test(the_order_of_the_addresses_does_not_matter),
