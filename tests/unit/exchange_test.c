@@ -230,6 +230,41 @@ static void long_interim_answers_are_bounded_in_bytes(void **state)
     proxy_wait_ended(proxy, REASON_BAD_RESPONSE, 1);
 }
 
+static void a_client_that_closes_while_its_answer_runs_is_noticed(void **state)
+{
+    struct proxy *proxy = *state;
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    int client = proxy_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    send_text(origin, head, 0);
+    receive_text(client, head);
+    close(client); /* without `verify`, and with nothing unread that would make it a reset */
+    proxy_wait_ended(proxy, REASON_CLIENT_CLOSED, 1);
+    receive_end(origin, ECONNRESET);
+    close(origin);
+}
+
+static void a_client_that_closed_only_its_half_gets_its_answer(void **state)
+{
+    struct proxy *proxy = *state;
+    int client = proxy_client(proxy);
+    send_text(client, GET, 0);
+    int origin = proxy_origin(proxy);
+    receive_text(origin, GET);
+    send_text(origin, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", 0);
+    receive_text(client, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+    shutdown(client, SHUT_WR);
+    pause_ms(100); /* it is looked at twice meanwhile */
+    send_text(origin, "k", 0);
+    receive_text(client, "k");
+    receive_end(origin, 0);
+    close(origin);
+    close(client);
+    proxy_wait_ended(proxy, REASON_CLOSED, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +280,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_that_resets_while_it_waits_ends_its_request, start, stop),
         cmocka_unit_test_setup_teardown(interim_answers_without_an_end_are_a_bad_answer, start, stop),
         cmocka_unit_test_setup_teardown(long_interim_answers_are_bounded_in_bytes, start, stop),
+        cmocka_unit_test_setup_teardown(a_client_that_closes_while_its_answer_runs_is_noticed, start, stop),
+        cmocka_unit_test_setup_teardown(a_client_that_closed_only_its_half_gets_its_answer, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

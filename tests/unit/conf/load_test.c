@@ -555,6 +555,51 @@ static void answers_are_read_from_their_files_and_printed_as_their_names(void **
     unlink(second);
 }
 
+/* Loads it, prints that and loads it again. */
+static struct conf *load_printed(const char *http)
+{
+    char text[512];
+    char *printed = NULL;
+    size_t size = 0;
+    snprintf(text, sizeof text,
+             "frontends:\n- {name: f, listen: '127.0.0.1:1', backend: b, mode: http, http: {%s}}\n" BACKEND,
+             http);
+    struct conf *conf = load_fine(text);
+    FILE *file = open_memstream(&printed, &size);
+    conf_print(conf, file);
+    fclose(file);
+    conf_free(conf);
+    conf = load_fine(printed);
+    free(printed);
+    return conf;
+}
+
+static void tunnels_are_listed(void **state)
+{
+    (void)state;
+    struct conf *conf = load_printed("");
+    assert_false(conf->frontends[0].http.connect);
+    assert_int_equal(conf->frontends[0].http.bare_lf, CONF_BARE_LF_ACCEPT);
+    assert_int_equal(conf->frontends[0].http.upgrade_count, 1);
+    assert_string_equal(conf->frontends[0].http.upgrades[0], "websocket");
+    conf_free(conf);
+    conf = load_printed("connect: on, upgrade: [websocket, tls], bare_lf: refuse");
+    assert_true(conf->frontends[0].http.connect);
+    assert_int_equal(conf->frontends[0].http.bare_lf, CONF_BARE_LF_REFUSE);
+    assert_int_equal(conf->frontends[0].http.upgrade_count, 2);
+    assert_string_equal(conf->frontends[0].http.upgrades[1], "tls");
+    conf_free(conf);
+    conf = load_printed("upgrade: off");
+    assert_int_equal(conf->frontends[0].http.upgrade_count, 0);
+    conf_free(conf);
+    static const struct bad bad[] = {
+        {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  http: {upgrade: h2c}\n" BACKEND,
+         "f:5:19: frontends[0].http.upgrade: found 'h2c'; allowed: off, or a list of names of protocols in "
+         "small letters such as websocket (HTTP/2 is not spoken here)\n"},
+    };
+    check_bad(bad, 1);
+}
+
 static void a_bad_answer_is_refused_at_its_own_line(void **state)
 {
     (void)state;
@@ -1044,6 +1089,7 @@ int main(void)
         cmocka_unit_test(bad_frontends_and_backends_are_refused),
         cmocka_unit_test(what_is_no_plain_yaml_is_refused),
         cmocka_unit_test(answers_are_read_from_their_files_and_printed_as_their_names),
+        cmocka_unit_test(tunnels_are_listed),
         cmocka_unit_test(a_bad_answer_is_refused_at_its_own_line),
         cmocka_unit_test(a_proxy_that_connects_to_itself_is_refused),
         cmocka_unit_test(a_frontend_before_another_is_no_loop),
