@@ -1,11 +1,14 @@
 #include "proxy/command/listening.h"
 
 #include "reaper/kernel/netlink.h"
+#include "reaper/kernel/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct search {
@@ -79,10 +82,37 @@ static bool find_process(uint32_t inode, struct owner_process *process)
     return found;
 }
 
+/* Who called listen(2), as whoever connects is told (unix(7), SO_PEERCRED). */
+static int find_path(const struct sockaddr_storage *address, struct listening *out)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    char path[32];
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    out->is_ours = true;
+    out->found = connect(fd, (const struct sockaddr *)address, sizeof(struct sockaddr_un)) == 0;
+    if (out->found && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) {
+        snprintf(path, sizeof path, "/proc/%d/comm", (int)peer.pid);
+        FILE *file = fopen(path, "re");
+        out->has_name = file && fgets(out->process.program, sizeof out->process.program, file);
+        out->process.program[strcspn(out->process.program, "\n")] = '\0';
+        text_clean(out->process.program);
+        out->process.pid = peer.pid;
+        if (file)
+            fclose(file);
+    }
+    close(fd);
+    return 0;
+}
+
 int listening_find(const struct sockaddr_storage *address, bool want_name, struct listening *out)
 {
     struct search search = {0};
     *out = (struct listening){0};
+    if (address->ss_family == AF_UNIX && want_name)
+        return find_path(address, out);
     if (!diag_endpoint_of(address, &search.wanted))
         return -EAFNOSUPPORT;
     out->is_ours = listening_is_ours(address);

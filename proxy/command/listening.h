@@ -19,7 +19,8 @@ struct listening {
 /* Whether an IPv4 or IPv6 address is this host's. */
 bool listening_is_ours(const struct sockaddr_storage *address);
 
-/* 0 or a negative error; -EAFNOSUPPORT for what is neither IPv4 nor IPv6. `want_name` false: no walk. */
+/* 0 or a negative error. `want_name` false: no walk, and -EAFNOSUPPORT for a unix path, which has to be
+ * connected to for an answer. */
 int listening_find(const struct sockaddr_storage *address, bool want_name, struct listening *out);
 
 #endif

@@ -97,8 +97,7 @@ class Run(Case):
     def test_a_port_in_use_is_named(self):
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = f"127.0.0.1:{other.getsockname()[1]}"
-            name = pathlib.Path("/proc/self/comm").read_text(encoding="ascii").strip()
-            says = f"lastack run: {address}: address already in use; {name} (pid {os.getpid()}) listens there\n"
+            says = f"lastack run: {address}: address already in use; {self.name()} (pid {os.getpid()}) listens there\n"
             self.refused(1, says, "run", "--listen", address, "--backend", "127.0.0.1:9000")
 
     def test_a_port_that_is_used_on_any_address_is_named(self):
@@ -106,6 +105,17 @@ class Run(Case):
             address = f"127.0.0.1:{other.getsockname()[1]}"
             self.refused(1, f"(pid {os.getpid()}) listens there", "run", "--listen", address,
                          "--backend", "127.0.0.1:9000")
+
+    def test_a_path_in_use_is_named(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:
+            other.bind(f"{folder}/socket")
+            other.listen()
+            self.refused(1, f"address already in use; {self.name()} (pid {os.getpid()}) listens there\n",
+                         "run", "--listen", f"unix:{folder}/socket", "--backend", "127.0.0.1:9000")
+
+    @staticmethod
+    def name():
+        return pathlib.Path("/proc/self/comm").read_text(encoding="ascii").strip()
 
     def test_a_backend_that_nobody_serves_is_said(self):
         with socket.create_server(("127.0.0.1", 0)) as served, socket.create_server(("::1", 0), family=socket.AF_INET6) as v6:
