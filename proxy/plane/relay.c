@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* When a half is bulk. Each read of BULK_READ and more adds to its weight, each smaller one takes away, so
@@ -120,7 +121,8 @@ static enum relay_event flush_held(struct relay *relay, struct relay_leg *sink, 
 {
     while (sink->writable) {
         size_t size = relay->held_size - relay->held_offset;
-        ssize_t n = send(sink->fd, relay->held + relay->held_offset, size, MSG_NOSIGNAL);
+        int flags = MSG_NOSIGNAL | (relay->holds_urgent ? MSG_OOB : 0);
+        ssize_t n = send(sink->fd, relay->held + relay->held_offset, size, flags);
         n = after_write(sink, n, size);
         if (n < 0)
             return RELAY_SINK_GONE;
@@ -129,6 +131,7 @@ static enum relay_event flush_held(struct relay *relay, struct relay_leg *sink, 
         if (relay->held_offset == relay->held_size) {
             free(relay->held);
             relay->held = NULL;
+            relay->holds_urgent = false;
             return RELAY_DRAINED;
         }
     }
@@ -239,27 +242,42 @@ enum relay_event relay_write(struct relay *relay, struct relay_leg *sink, struct
  * too (tcp(7); net/ipv4/tcp.c, tcp_poll), and sends none. */
 static bool fin_is_next(const struct relay *relay, const struct relay_leg *source)
 {
-    return relay->passes_fin && source->fin && !source->broken;
+    return relay->is_stream && source->fin && !source->broken;
+}
+
+/* Whether the next byte is the urgent one. A read stops before it (tcp(7), SO_OOBINLINE), so none goes past
+ * the mark unseen; asked for only while one is announced. */
+static bool is_at_mark(const struct relay *relay, struct relay_leg *source, const struct relay_leg *sink)
+{
+    int at_mark = 0;
+    if (!source->urgent || !relay->is_stream || source->is_unix || sink->is_unix)
+        return false;
+    source->urgent = ioctl(source->fd, SIOCATMARK, &at_mark) == 0 && !at_mark;
+    return at_mark;
 }
 
 /* One read and its write. RELAY_MORE when both went well. */
 static enum relay_event copy(struct relay *relay, struct relay_tools *tools, struct relay_leg *source,
                              struct relay_leg *sink, uint64_t *moved)
 {
-    size_t wanted = least(RELAY_SCRATCH, relay->limit_bytes);
+    bool urgent = is_at_mark(relay, source, sink);
+    size_t wanted = urgent ? 1 : least(RELAY_SCRATCH, relay->limit_bytes);
     ssize_t n = recv(source->fd, tools->scratch, wanted, 0);
     enum relay_event event = after_read(source, n, wanted);
     if (event != RELAY_MORE || n <= 0)
         return event;
     relay->limit_bytes -= (uint64_t)n;
     weigh(relay, (size_t)n);
-    int flags = MSG_NOSIGNAL | (fin_is_next(relay, source) ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | (fin_is_next(relay, source) ? MSG_MORE : 0) | (urgent ? MSG_OOB : 0);
     ssize_t taken = send(sink->fd, tools->scratch, (size_t)n, flags);
     taken = after_write(sink, taken, (size_t)n);
     if (taken < 0)
         return RELAY_SINK_GONE;
     *moved += (uint64_t)taken;
-    return taken == n ? RELAY_MORE : hold(relay, tools->scratch + taken, (size_t)(n - taken));
+    if (taken == n)
+        return RELAY_MORE;
+    relay->holds_urgent = urgent;
+    return hold(relay, tools->scratch + taken, (size_t)(n - taken));
 }
 
 /* One fill of the pipe and its way out. RELAY_MORE when both went well.

@@ -37,9 +37,11 @@ struct relay_leg {
     bool writable; /* cleared by a write that did not fit */
     bool unsure; /* a short read does not mean that all was read: FIN, RST or urgent data was announced, or it
                       is a unix socket, which stops behind each descriptor that it is sent */
-    bool fin;    /* FIN was announced: what can be read now is the last */
-    bool broken; /* reset or failed: its EOF is no FIN, and nothing can be written to it */
-    int error;   /* why it is broken, negative */
+    bool is_unix; /* no urgent byte is passed on from it or to it */
+    bool urgent;  /* an urgent byte was announced (EPOLLPRI) and not read yet */
+    bool fin;     /* FIN was announced: what can be read now is the last */
+    bool broken;  /* reset or failed: its EOF is no FIN, and nothing can be written to it */
+    int error;    /* why it is broken, negative */
 };
 
 struct relay {
@@ -48,7 +50,10 @@ struct relay {
     uint32_t weight;                 /* how bulky it has been lately */
     uint64_t limit_bytes;            /* may still be read: what follows belongs to another message */
     struct pipe *pipe;               /* lent while a bulk half moves, or holds bytes */
-    bool passes_fin; /* the source's FIN goes to the sink at once; where messages are followed it does not */
+    bool
+        is_stream; /* the sink gets the source's FIN behind the last byte, and its urgent mark; where messages
+                         are followed it gets neither, and the urgent byte stays among the others */
+    bool holds_urgent; /* what is held is one byte, the urgent one */
 };
 
 enum relay_event {

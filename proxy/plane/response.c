@@ -24,7 +24,7 @@ static enum turn begin_tunnel(struct session *s)
     exchange_forget_head(x);
     for (enum half half = 0; half < HALF_COUNT; half++) {
         s->relays[half].limit_bytes = RELAY_UNLIMITED;
-        s->relays[half].passes_fin = true;
+        s->relays[half].is_stream = true;
     }
     if (turn_stage(s, PAIR_STAGE_BYTES) == TURN_ENDED)
         return TURN_ENDED;

@@ -383,7 +383,9 @@ static int connect_to(struct session *s, struct target *target, const struct con
         close(fd);
         return error;
     }
-    leg->relay = (struct relay_leg){.fd = fd, .unsure = target->address.address.ss_family == AF_UNIX};
+    leg->relay = (struct relay_leg){.fd = fd,
+                                    .unsure = target->address.address.ss_family == AF_UNIX,
+                                    .is_unix = target->address.address.ss_family == AF_UNIX};
     return 0;
 }
 
@@ -393,8 +395,11 @@ static bool take_pooled(struct session *s)
     int fd = s->exchange ? attachment_take(s, LEG_EVENTS) : -1;
     if (fd < 0)
         return false;
-    *session_leg(s, LEG_BACKEND) = (struct relay_leg){
-        .fd = fd, .writable = true, .unsure = s->target->address.address.ss_family == AF_UNIX};
+    *session_leg(s, LEG_BACKEND) =
+        (struct relay_leg){.fd = fd,
+                           .writable = true,
+                           .unsure = s->target->address.address.ss_family == AF_UNIX,
+                           .is_unix = s->target->address.address.ss_family == AF_UNIX};
     return true;
 }
 
@@ -560,6 +565,8 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->writable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
         l->unsure = true;
+    if (events & EPOLLPRI)
+        l->urgent = true;
     if (events & EPOLLRDHUP)
         l->fin = true;
     if ((events & EPOLLERR) && !l->broken) {
@@ -625,7 +632,7 @@ static void begin(struct session *s)
     size_t targets = backend_target_count(&worker->backends[s->frontend->conf->backend]);
     uint64_t now_ms = loop_now_ms(&worker->loop);
     for (enum half half = 0; half < HALF_COUNT; half++)
-        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .passes_fin = !s->exchange};
+        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .is_stream = !s->exchange};
     if (s->exchange)
         pair_init_messages(&s->pair, deadlines, now_ms);
     else
@@ -663,7 +670,8 @@ int session_open(struct worker *worker, struct frontend *frontend, enum place pl
     s->place = place;
     s->client = *client;
     s->legs[LEG_CLIENT].source.ready = client_ready;
-    s->legs[LEG_CLIENT].relay = (struct relay_leg){.fd = fd, .unsure = client->family == AF_UNIX};
+    s->legs[LEG_CLIENT].relay = (struct relay_leg){
+        .fd = fd, .unsure = client->family == AF_UNIX, .is_unix = client->family == AF_UNIX};
     s->legs[LEG_BACKEND].source.ready = backend_ready;
     s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
     s->alarm.ring = on_alarm;

@@ -85,7 +85,7 @@ static void bound_buffers(int fd, const struct conf_tcp *tcp)
 
 static void set_tcp(int fd, const struct conf_tcp *tcp)
 {
-    /* A stream carries every byte; only the urgency is lost (RFC 6093, 5 advises it). */
+    /* An urgent byte keeps its place in the stream (RFC 6093, 5 advises it); relay.c passes the mark on. */
     set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (tcp->nodelay)
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);

@@ -189,7 +189,7 @@ static void the_last_bytes_wait_for_the_fin_and_leave_with_it(void **state)
     send_text(line.writer, "the end", 0);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = line.relay.passes_fin = true;
+    line.source.fin = line.source.unsure = line.relay.is_stream = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 7);
     assert_int_equal(bytes_unsent(line.sink.fd), 7);
@@ -223,7 +223,7 @@ static void nothing_waits_for_the_fin_that_a_reset_announces(void **state)
     reset_close(line.writer);
     line.writer = -1;
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = line.source.broken = line.relay.passes_fin = true;
+    line.source.fin = line.source.unsure = line.source.broken = line.relay.is_stream = true;
     line.source.error = -ECONNRESET;
     assert_int_equal(work(&line), RELAY_SOURCE_GONE);
     assert_int_equal(line.moved, 3);

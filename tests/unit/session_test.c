@@ -89,11 +89,33 @@ static void a_reset_behind_a_fin_is_a_reset(void **state)
     close(fds[1]);
 }
 
+/* `a`, an urgent `X`, `b`, a write at a time or all at once: as it would arrive without a proxy. */
+static void an_urgent_byte_arrives_as_one(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        int fds[2], leg = i & 1, flags = i & 2 ? MSG_MORE : 0;
+        char urgent = 0;
+        proxy_session(*state, fds);
+        send_text(fds[leg], "a", flags);
+        send_text(fds[leg], "X", MSG_OOB);
+        wait_for(fds[!leg], POLLPRI);
+        assert_int_equal(recv(fds[!leg], &urgent, 1, MSG_OOB), 1);
+        assert_int_equal(urgent, 'X');
+        send_text(fds[leg], "b", 0);
+        receive_text(fds[!leg], "ab");
+        close(fds[0]);
+        close(fds[1]);
+        proxy_wait_ended(*state, REASON_COUNT, (uint64_t)i + 1);
+    }
+}
+
 static void urgent_bytes_stay_in_the_stream(void **state)
 {
     for (int leg = 0; leg < 2; leg++) {
         int fds[2];
         proxy_session(*state, fds);
+        int on = 1;
+        assert_int_equal(setsockopt(fds[!leg], SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
         send_text(fds[leg], "a", MSG_OOB);
         send_text(fds[leg], "b", 0);
         send_text(fds[leg], "c", MSG_OOB);
@@ -312,6 +334,7 @@ int main(void)
         SESSION_TEST(a_reset_of_the_client_reaches_the_backend_behind_its_bytes),
         SESSION_TEST(a_reset_of_the_backend_reaches_the_client_behind_its_bytes),
         SESSION_TEST(a_reset_behind_a_fin_is_a_reset),
+        SESSION_TEST(an_urgent_byte_arrives_as_one),
         SESSION_TEST(urgent_bytes_stay_in_the_stream),
         SESSION_TEST(a_client_with_an_upload_under_way_is_drained_when_its_answer_was_whole),
         SESSION_TEST(a_leg_that_somebody_else_holds_too_troubles_nobody),
