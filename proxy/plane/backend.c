@@ -17,7 +17,6 @@ enum { AGAIN_MS = 100 };
 
 /* The addresses of one configured server. */
 struct server {
-    struct backend *backend;
     const struct conf_server *conf;
     const struct resolve_name *name; /* NULL: it is none */
     uint64_t seen;                   /* of the resolver's answers; 0: none yet */
@@ -33,9 +32,9 @@ static void drop(struct target *target)
 }
 
 /* Starts the checks that are to be and are not. */
-static int start_checks(struct server *server)
+static int start_checks(const struct backend *backend, struct server *server)
 {
-    for (size_t i = 0; server->backend->checks && i < server->target_count; i++) {
+    for (size_t i = 0; backend->checks && i < server->target_count; i++) {
         struct target *target = server->targets[i];
         if (!target->check)
             target->check = check_start(target);
@@ -58,9 +57,9 @@ static struct target *target_of(const struct server *server, const struct conf_a
 }
 
 /* All targets, with these for those of the server. */
-static int rebalance(struct server *server, struct target *const *targets, size_t count)
+static int rebalance(struct backend *backend, const struct server *server, struct target *const *targets,
+                     size_t count)
 {
-    struct backend *backend = server->backend;
     size_t total = backend->balance.count - server->target_count + count, at = 0;
     struct target **all = calloc(total + 1, sizeof(struct target *));
     if (!all)
@@ -91,10 +90,9 @@ static void remove_others(struct target *const *targets, size_t count, struct ta
 
 /* Replaces the server's targets by these addresses; sessions of those that stay keep their counts. Nothing
  * has changed when there is no memory for it. */
-static int replace(struct server *server, const struct conf_address *addresses, size_t count,
-                   const char *text)
+static int replace(struct backend *backend, struct server *server, const struct conf_address *addresses,
+                   size_t count, const char *text)
 {
-    struct backend *backend = server->backend;
     struct target **targets = calloc(count + 1, sizeof(struct target *));
     size_t made = 0;
     int error = targets ? 0 : -ENOMEM;
@@ -108,7 +106,7 @@ static int replace(struct server *server, const struct conf_address *addresses, 
             targets[made]->may_lead_back = resolve_may_lead_back(backend->resolver, &addresses[made]);
     }
     if (!error)
-        error = rebalance(server, targets, count);
+        error = rebalance(backend, server, targets, count);
     if (error) {
         remove_others(targets, made, server->targets, server->target_count);
         free(targets);
@@ -120,7 +118,7 @@ static int replace(struct server *server, const struct conf_address *addresses, 
     server->target_count = count;
     remove_others(before, before_count, targets, count);
     free(before);
-    return start_checks(server);
+    return start_checks(backend, server);
 }
 
 /* ---- names ---- */
@@ -138,13 +136,13 @@ static void become_ready(struct backend *backend)
 }
 
 /* The list stays the resolver's. */
-static int server_update(struct server *server)
+static int server_update(struct backend *backend, struct server *server)
 {
     uint64_t seen = server->seen;
     struct resolve_list *list;
-    if (!server->name || !resolve_look(server->backend->resolver, server->name, &seen, &list))
-        return server->backend->checks ? start_checks(server) : 0;
-    int error = list ? replace(server, list->addresses, list->count, NULL) : 0;
+    if (!server->name || !resolve_look(backend->resolver, server->name, &seen, &list))
+        return start_checks(backend, server);
+    int error = list ? replace(backend, server, list->addresses, list->count, NULL) : 0;
     resolve_give_back(list);
     if (!error)
         server->seen = seen;
@@ -155,7 +153,7 @@ void backend_update(struct backend *backend)
 {
     int error = 0;
     for (size_t i = 0; i < backend->conf->server_count; i++) {
-        int its = server_update(&backend->servers[i]);
+        int its = server_update(backend, &backend->servers[i]);
         error = error ? error : its;
     }
     if (error)
@@ -173,10 +171,9 @@ static void on_again(struct alarm *alarm)
 
 static int server_init(struct server *server, struct backend *backend, const struct conf_server *conf)
 {
-    server->backend = backend;
     server->conf = conf;
     if (!conf->host)
-        return replace(server, &conf->address, 1, conf->text);
+        return replace(backend, server, &conf->address, 1, conf->text);
     server->name = resolve_find(backend->resolver, conf);
     return 0;
 }
