@@ -438,7 +438,8 @@ static void *read_lists(void *context)
         if (!resolve_look(reader->bed->resolver, reader->bed->names[0], &seen, &list) || !list)
             continue;
         for (size_t i = 1; i < list->count; i++)
-            if (memcmp(&list->addresses[i], &list->addresses[0], sizeof list->addresses[0]) == 0)
+            if (memcmp(&list->addresses[i].address, &list->addresses[0].address, list->addresses[0].length) ==
+                0)
                 abort();
         reader->taken += list->count == 2;
         resolve_give_back(list);
