@@ -288,18 +288,27 @@ static void own_up(struct log *log)
     put_line(w, &line);
 }
 
+/* The rings that are left in this round. False: the target takes no more now. */
+static bool write_rings(struct log *log)
+{
+    struct writer *w = &log->writer;
+    for (; w->at > 0; w->at--)
+        if (!write_ring(log, log->rings[w->at - 1]))
+            return false;
+    return write_batch(log);
+}
+
 /* What is in the rings. False: not all of it could be written, and it goes on from there. */
 static bool write_round(struct log *log)
 {
     struct writer *w = &log->writer;
+    /* The rest of a round that had to stop; meanwhile a ring before that may have got lines, and woken us. */
+    if (!write_rings(log))
+        return false;
     /* The first ring is the main thread's: what it says of the others, "stopped", comes behind what they
      * said. */
-    if (w->at == 0)
-        w->at = atomic_load_explicit(&log->ring_count, memory_order_acquire);
-    for (; w->at > 0; w->at--)
-        if (!write_ring(log, log->rings[w->at - 1]))
-            return false;
-    if (!write_batch(log))
+    w->at = atomic_load_explicit(&log->ring_count, memory_order_acquire);
+    if (!write_rings(log))
         return false;
     if (w->lost > 0)
         own_up(log);

@@ -205,6 +205,34 @@ static void a_pipe_gets_every_line_as_long_as_it_is_read(void **state)
     file_remove(&file);
 }
 
+/* One ring waits for the target, and meanwhile another that was written before it gets a line. */
+static void a_line_that_comes_while_the_target_blocks_is_not_forgotten(void **state)
+{
+    struct file file;
+    char byte;
+    size_t lines = 0;
+    (void)state;
+    file_make(&file);
+    assert_int_equal(mkfifo(file.name, 0600), 0);
+    int reader = open(file.name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(reader >= 0);
+    struct log *log = open_log(file.name, CONF_LOG_INFO);
+    struct log_ring *first = log_ring(log), *other = log_ring(log);
+    for (unsigned i = 0; i < 2000; i++)
+        log_say(first, CONF_LOG_INFO, "more than a pipe holds, by far", NULL, NULL);
+    wait_queued(reader, 60000);
+    log_say(other, CONF_LOG_INFO, "meanwhile", NULL, NULL);
+    pause_ms(100); /* until the writer has seen that something came; without it the test can't fail */
+    while (lines < 2001) {
+        wait_for(reader, POLLIN);
+        while (read(reader, &byte, 1) == 1)
+            lines += byte == '\n';
+    }
+    log_close(log);
+    close(reader);
+    file_remove(&file);
+}
+
 /* ---- a target that fails or blocks -------------------------------------------------------------------- */
 
 static void wait_lines(const char *name, const char *word, size_t count)
@@ -454,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_file_that_was_moved_away_is_made_again),
         cmocka_unit_test(a_target_that_blocks_holds_up_nobody),
         cmocka_unit_test(a_pipe_gets_every_line_as_long_as_it_is_read),
+        cmocka_unit_test(a_line_that_comes_while_the_target_blocks_is_not_forgotten),
         cmocka_unit_test(a_full_disk_tears_no_line_and_loses_none_that_there_is_room_for),
         cmocka_unit_test(a_full_disk_counts_what_it_loses_and_says_so_at_the_next_success),
         cmocka_unit_test(stderr_hears_once_of_a_disk_that_is_full),
