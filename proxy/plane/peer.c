@@ -1,29 +1,27 @@
 #include "proxy/plane/peer.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
-static int find(struct netlink *netlink, int fd, struct diag_row *row)
+bool peer_id(int fd, struct diag_id *peer)
 {
     struct sockaddr_storage ours = {0}, theirs = {0};
     socklen_t our_length = sizeof ours, their_length = sizeof theirs;
-    struct diag_id id;
     if (getsockname(fd, (struct sockaddr *)&ours, &our_length) ||
         getpeername(fd, (struct sockaddr *)&theirs, &their_length))
-        return -errno;
-    memset(&id, 0, sizeof id);
-    id.family = (uint8_t)theirs.ss_family;
-    id.cookie = DIAG_NO_COOKIE;
-    if (!diag_endpoint_of(&theirs, &id.local) || !diag_endpoint_of(&ours, &id.remote))
-        return -EAFNOSUPPORT;
-    return netlink_lookup(netlink, &id, row);
+        return false;
+    memset(peer, 0, sizeof *peer);
+    peer->family = (uint8_t)theirs.ss_family;
+    peer->cookie = DIAG_NO_COOKIE;
+    return diag_endpoint_of(&theirs, &peer->local) && diag_endpoint_of(&ours, &peer->remote);
 }
 
 enum clearing peer_find(struct netlink *netlink, int fd, struct diag_id *peer)
 {
     struct diag_row row;
-    int error = find(netlink, fd, &row);
+    if (!peer_id(fd, peer))
+        return CLEARING_UNKNOWN;
+    int error = netlink_lookup(netlink, peer, &row);
     if (error)
         return error == -ENOENT ? CLEARING_REMOTE : CLEARING_UNKNOWN;
     *peer = row.id;
@@ -39,10 +37,10 @@ enum clearing peer_look(struct netlink *netlink, const struct diag_id *peer)
     return CLEARING_STILL;
 }
 
-enum peer_hold peer_hold(struct netlink *netlink, int fd)
+enum peer_hold peer_hold(struct netlink *netlink, const struct diag_id *peer)
 {
     struct diag_row row = {0};
-    if (find(netlink, fd, &row))
+    if (netlink_lookup(netlink, peer, &row))
         return PEER_UNKNOWN;
     return row.inode == 0 ? PEER_CLOSED : PEER_HOLDS;
 }

@@ -11,6 +11,8 @@
 
 #include "reaper/kernel/netlink.h"
 
+#include <stdbool.h>
+
 /* What became of a backend's socket after our RST. */
 enum clearing {
     CLEARING_NONE,    /* not looked for */
@@ -20,6 +22,10 @@ enum clearing {
     CLEARING_UNKNOWN, /* the kernel would not say */
     CLEARING_COUNT
 };
+
+/* The addresses of the peer of `fd`, without its cookie: no look at the kernel's table. False when it has
+ * none. */
+bool peer_id(int fd, struct diag_id *peer);
 
 /* Before the RST: finds the peer of `fd`, and fills in *peer. CLEARING_STILL when it is here. */
 enum clearing peer_find(struct netlink *netlink, int fd, struct diag_id *peer);
@@ -36,6 +42,6 @@ enum peer_hold {
     PEER_UNKNOWN, /* it is not in this network namespace, or the kernel would not say */
 };
 
-enum peer_hold peer_hold(struct netlink *netlink, int fd);
+enum peer_hold peer_hold(struct netlink *netlink, const struct diag_id *peer);
 
 #endif

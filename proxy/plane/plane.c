@@ -32,6 +32,7 @@ struct plane {
     struct frontend *frontends;
     struct health_pool *health; /* as many as there are backends */
     struct resolver *resolver;
+    struct inquiry_desk *desk;
     struct bound *bound; /* in the order of the configuration */
     size_t address_count;
     int *listen_fds; /* [worker][address]; -1: not open, or a worker's own */
@@ -233,6 +234,7 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
     }
     if (!error) {
         *where = "worker";
+        (void)inquiry_desk_start(&plane->desk); /* without it nothing is confirmed, and the log says so */
         error = start_workers(plane);
     }
     if (error) {
@@ -293,6 +295,7 @@ bool plane_free(struct plane *plane)
         uv_thread_join(&plane->workers[w].thread);
         all = worker_free(&plane->workers[w]) && all;
     }
+    inquiry_desk_stop(plane->desk); /* nobody asks any more */
     if (!all)
         return false;
     for (size_t i = 0; plane->listen_fds && i < plane->worker_count * plane->address_count; i++)
@@ -346,6 +349,11 @@ struct frontend *plane_frontend(struct plane *plane, size_t index)
 struct health_pool *plane_health(struct plane *plane, size_t backend)
 {
     return &plane->health[backend];
+}
+
+struct inquiry_desk *plane_desk(struct plane *plane)
+{
+    return plane->desk;
 }
 
 struct resolver *plane_resolver(struct plane *plane)

@@ -59,6 +59,7 @@ const struct conf *plane_conf(const struct plane *plane);
 struct frontend *plane_frontend(struct plane *plane, size_t index);
 struct health_pool *plane_health(struct plane *plane, size_t backend);
 struct resolver *plane_resolver(struct plane *plane);
+struct inquiry_desk *plane_desk(struct plane *plane); /* NULL: nobody looks at the kernel's table */
 struct log *plane_log(struct plane *plane);
 unsigned plane_worker_count(const struct plane *plane);
 

@@ -261,8 +261,7 @@ static enum turn request_went(struct session *s)
     if (s->exchange->looked_for_client || !exchange_awaits(s))
         return TURN_BLOCKED;
     s->exchange->looked_for_client = true;
-    if (!session_look_for_client(s))
-        return TURN_ENDED;
+    session_look_for_client(s);
     return exchange_follows(s) ? TURN_BLOCKED : TURN_AGAIN;
 }
 

@@ -110,8 +110,12 @@ void session_leave_target(struct session *s)
     s->detached = false;
 }
 
+/* Not as long as an answer is on its way, which would find nobody. */
 static void done(struct session *s)
 {
+    s->over = true;
+    if (s->hold.pending || s->reset.pending)
+        return;
     log_end(s);
     count_end(s);
     session_leave_target(s);
@@ -121,14 +125,38 @@ static void done(struct session *s)
 
 /* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a
  * little later. */
-static void look_again(struct session *s)
+static void look_later(struct session *s)
 {
-    s->clearing = peer_look(s->worker->netlink, &s->peer);
     if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
         loop_set_alarm(&s->worker->loop, &s->alarm,
                        loop_now_ms(&s->worker->loop) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
     else
         done(s);
+}
+
+static void on_looked(struct inquiry *inquiry)
+{
+    struct session *s = CONTAINER(struct session, reset, inquiry);
+    s->clearing = inquiry->clearing;
+    look_later(s);
+}
+
+static void look_again(struct session *s)
+{
+    s->reset.kind = INQUIRY_LOOK;
+    s->reset.answered = on_looked;
+    if (inquiry_ask(s->worker->desk, &s->reset))
+        return;
+    s->clearing = CLEARING_UNKNOWN;
+    done(s);
+}
+
+/* Its descriptors are closed. */
+static void closed(struct session *s)
+{
+    worker_session_ended(s->worker, s);
+    s->looks = 0;
+    look_later(s);
 }
 
 /* The only place where a session ends. */
@@ -140,32 +168,53 @@ static void finish(struct session *s)
         exchange_end(s);
     loop_clear_alarm(&s->worker->loop, &s->alarm);
     loop_forget(&s->worker->loop, &s->task);
-    worker_session_ended(s->worker, s);
-    s->looks = 0;
-    if (s->clearing == CLEARING_STILL)
-        look_again(s);
-    else
-        done(s);
+    if (!s->reset.pending)
+        closed(s);
 }
 
-/* Before our RST to a backend that did not close by itself; behind a response that is `message_grace`, which
- * keeps the reason for which the session began to close. */
-static void find_peer(struct session *s)
+static void on_reset(struct inquiry *inquiry)
 {
-    if (!reason_is_reaped(s->pair.reason) && s->pair.stage == PAIR_STAGE_BYTES)
-        return;
-    s->clearing = CLEARING_UNKNOWN;
-    if (s->worker->netlink)
-        s->clearing = peer_find(s->worker->netlink, session_leg(s, LEG_BACKEND)->fd, &s->peer);
+    struct session *s = CONTAINER(struct session, reset, inquiry);
+    s->clearing = inquiry->clearing;
+    if (has_ended(s))
+        closed(s);
 }
 
-static void leg_close(struct session *s, enum leg leg, bool abort)
+/* Whether it is worth knowing what becomes of the backend's socket: when it did not close by itself. Behind a
+ * response that is `message_grace`, which keeps the reason for which the session began to close. */
+static bool wants_clearing(const struct session *s)
+{
+    return reason_is_reaped(s->pair.reason) || s->pair.stage != PAIR_STAGE_BYTES;
+}
+
+/* Resets the leg; for the backend's that is left to who looks what becomes of its peer. */
+static void leg_reset(struct session *s, enum leg leg, int fd)
+{
+    if (leg != LEG_BACKEND || !wants_clearing(s)) {
+        socket_abort(fd);
+        return;
+    }
+    s->clearing = CLEARING_UNKNOWN;
+    bool asked = s->reset.pending; /* about an earlier leg */
+    if (!asked)
+        s->reset = (struct inquiry){
+            .kind = INQUIRY_RESET, .fd = fd, .to = &s->worker->answers, .answered = on_reset};
+    if (asked || !inquiry_ask(s->worker->desk, &s->reset))
+        socket_abort(fd);
+}
+
+/* By FIN, by RST, or by a RST of which it is worth knowing what it did. */
+enum close_leg { CLOSE_LEG_FIN, CLOSE_LEG_RST, CLOSE_LEG_VERIFIED };
+
+static void leg_close(struct session *s, enum leg leg, enum close_leg how)
 {
     struct relay_leg *l = session_leg(s, leg);
     if (l->fd < 0)
         return;
     poller_remove(&s->worker->loop.poller, l->fd);
-    if (abort)
+    if (how == CLOSE_LEG_VERIFIED)
+        leg_reset(s, leg, l->fd);
+    else if (how == CLOSE_LEG_RST)
         socket_abort(l->fd);
     else
         close(l->fd);
@@ -181,14 +230,14 @@ static void perform(struct session *s, pair_actions actions)
         if ((actions & ((pair_actions)PAIR_DO_FIN << leg)) && !closes)
             socket_fin(session_leg(s, leg)->fd);
         if (actions & ((pair_actions)PAIR_DO_RST << leg)) {
-            if (leg == LEG_BACKEND)
-                find_peer(s);
-            leg_close(s, leg, true);
+            leg_close(s, leg, CLOSE_LEG_VERIFIED);
         }
         /* An attempt that is given up may just have succeeded: a FIN would look like a client with nothing to
          * say. */
         if (closes)
-            leg_close(s, leg, leg == LEG_BACKEND && s->pair.leg_end[leg] == LEG_END_NONE);
+            leg_close(s, leg,
+                      leg == LEG_BACKEND && s->pair.leg_end[leg] == LEG_END_NONE ? CLOSE_LEG_RST
+                                                                                 : CLOSE_LEG_FIN);
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
             socket_probe(session_leg(s, leg)->fd);
     }
@@ -408,7 +457,7 @@ static bool connect_next(struct session *s, struct pair_input *outcome)
 {
     struct backend *backend = &s->worker->backends[s->frontend->conf->backend];
     struct target *previous = s->target;
-    leg_close(s, LEG_BACKEND, true); /* an attempt that is given up, too */
+    leg_close(s, LEG_BACKEND, CLOSE_LEG_RST); /* an attempt that is given up, too */
     s->target = backend_pick(backend, &s->client, previous);
     if (previous)
         target_release(previous);
@@ -443,26 +492,44 @@ static bool connected(struct session *s)
 
 /* ---- a client that has gone ---- */
 
-/* With `verify`, and behind a request always, a client on this host that has closed is not waited for. It
- * may close any time after its FIN, so it is looked for again and again, at growing intervals. False once
- * the session has ended. */
-bool session_look_for_client(struct session *s)
+static bool awaits_client_that_ended(struct session *s)
 {
     const struct half_track *request = &s->pair.half[HALF_REQUEST];
-    bool awaits = exchange_awaits(s);
-    bool ended = awaits || (request->fin_in && request->fin_out && s->pair.up[LEG_CLIENT]);
-    bool may = awaits || s->frontend->conf->deadlines.verify != VERIFY_OFF;
-    if (!may || !ended || !s->worker->netlink)
+    if (exchange_awaits(s))
         return true;
-    enum peer_hold hold = peer_hold(s->worker->netlink, session_leg(s, LEG_CLIENT)->fd);
-    if (hold == PEER_CLOSED)
-        return session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
-    if (hold == PEER_HOLDS)
+    return s->frontend->conf->deadlines.verify != VERIFY_OFF && request->fin_in && request->fin_out &&
+           s->pair.up[LEG_CLIENT];
+}
+
+static void on_client_seen(struct inquiry *inquiry)
+{
+    struct session *s = CONTAINER(struct session, hold, inquiry);
+    if (s->over) {
+        done(s);
+        return;
+    }
+    if (has_ended(s) || !awaits_client_that_ended(s))
+        return;
+    if (inquiry->hold == PEER_CLOSED) {
+        (void)session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
+        return;
+    }
+    if (inquiry->hold == PEER_HOLDS)
         loop_set_alarm(&s->worker->loop, &s->alarm,
                        loop_now_ms(&s->worker->loop) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)
         s->looks++;
-    return true;
+}
+
+/* With `verify`, and behind a request always, a client on this host that has closed is not waited for. It
+ * may close any time after its FIN, so it is looked for again and again, at growing intervals. */
+void session_look_for_client(struct session *s)
+{
+    if (!awaits_client_that_ended(s) || s->hold.pending)
+        return;
+    s->hold = (struct inquiry){.kind = INQUIRY_HOLD, .to = &s->worker->answers, .answered = on_client_seen};
+    if (peer_id(session_leg(s, LEG_CLIENT)->fd, &s->hold.peer))
+        (void)inquiry_ask(s->worker->desk, &s->hold);
 }
 
 /* ---- relaying ---- */
@@ -500,7 +567,8 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
         case RELAY_FIN:
             if (!session_step_half(s, PAIR_EVENT_FIN, half))
                 return false;
-            return session_look_for_client(s);
+            session_look_for_client(s);
+            return true;
         case RELAY_DISCARDED:
             if (!session_step_half(s, PAIR_EVENT_DISCARDED, half))
                 return false;
@@ -594,8 +662,8 @@ static void expire(struct session *s)
 {
     s->expired = false;
     /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
-    if (session_look_for_client(s) && session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) &&
-        !loop_is_queued(&s->task))
+    session_look_for_client(s);
+    if (session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) && !loop_is_queued(&s->task))
         run(s);
 }
 

@@ -16,7 +16,7 @@
  * moment to see whether the backend's socket that it reset went away, and is then done. */
 
 #include "proxy/plane/exchange.h"
-#include "proxy/plane/peer.h"
+#include "proxy/plane/inquiry.h"
 #include "proxy/plane/place.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
@@ -46,7 +46,9 @@ struct session {
     bool detached;          /* has no leg at its target any more */
     enum clearing clearing; /* of the backend's socket after our RST */
     uint32_t looks;         /* how often we looked, for that or for the client */
-    struct diag_id peer;    /* that socket; while clearing is CLEARING_STILL */
+    struct inquiry reset;   /* what became of that socket, and which it is */
+    struct inquiry hold;    /* whether the client still holds its own */
+    bool over;              /* has ended, and only waits for the answer to an inquiry */
     union socket_address client;
 };
 
@@ -77,8 +79,9 @@ bool session_step_half(struct session *session, enum pair_event event, enum half
 /* The leg's peer is gone, and everything that it sent has been read. */
 bool session_step_gone(struct session *session, enum leg leg);
 
-/* With `verify`: looks whether a client that sent FIN has closed, and ends the session if so. False then. */
-bool session_look_for_client(struct session *session);
+/* With `verify`: asks whether a client that sent FIN has closed; if so the session ends when the answer
+ * comes. */
+void session_look_for_client(struct session *session);
 
 /* Frees one that is done. */
 void session_free(struct grave *grave);

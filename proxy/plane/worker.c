@@ -53,6 +53,7 @@ void worker_session_done(struct worker *worker, struct session *session)
 
 static void close_handles(struct worker *worker)
 {
+    loop_clear_alarm(&worker->loop, &worker->collecting);
     loop_close(&worker->loop);
     resolve_unsubscribe(plane_resolver(worker->plane), &worker->addresses);
     uv_close((uv_handle_t *)&worker->wake, NULL);
@@ -161,6 +162,21 @@ static void enter_mode(struct worker *worker, enum worker_mode mode)
     loop_set_alarm(&worker->loop, &worker->aborting, worker->aborting_ms);
 }
 
+/* Answers that end thousands of sessions at once wait for the log, as those do who abort them; a while. */
+static void collect_some(struct alarm *alarm)
+{
+    struct worker *worker = CONTAINER(struct worker, collecting, alarm);
+    uint64_t now_ms = loop_now_ms(&worker->loop);
+    bool waited = worker->collecting_ms != 0 && now_ms - worker->collecting_ms > ABORTS_WAIT_MS;
+    if ((waited || log_has_room(worker->log)) && !inquiry_collect(&worker->answers)) {
+        worker->collecting_ms = 0;
+        return;
+    }
+    if (worker->collecting_ms == 0)
+        worker->collecting_ms = now_ms;
+    loop_set_alarm(&worker->loop, alarm, now_ms + 1);
+}
+
 static void on_wake(uv_async_t *handle)
 {
     struct worker *worker = handle->data;
@@ -169,6 +185,7 @@ static void on_wake(uv_async_t *handle)
         enter_mode(worker, (enum worker_mode)mode);
     for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
         backend_update(&worker->backends[i]);
+    collect_some(&worker->collecting);
     loop_settle(&worker->loop);
 }
 
@@ -252,18 +269,21 @@ int worker_init(struct worker *worker, struct plane *plane, unsigned index, cons
     worker->index = index;
     worker->next_id = index + 1;
     worker->aborting.ring = abort_some;
+    worker->collecting.ring = collect_some;
     worker->ending.run = on_ending;
     int error = loop_init(&worker->loop, settled, worker);
     if (error)
         return error;
     uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
     worker->wake.data = worker;
+    error = inquiry_answers_init(&worker->answers, &worker->wake);
     /* Before the backends look for the first time: what is found behind that wakes this worker. */
     resolve_subscribe(plane_resolver(plane), &worker->addresses, &worker->wake);
     worker->log = log_ring(plane_log(plane));
-    (void)netlink_open(&worker->netlink); /* without it nothing is confirmed, and the log says so */
+    worker->desk = plane_desk(plane); /* without it nothing is confirmed, and the log says so */
     worker->tools.scratch = malloc(RELAY_SCRATCH);
-    error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
+    if (!error)
+        error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
     if (!error)
         error = init_backends(worker);
     if (error) {
@@ -298,7 +318,7 @@ bool worker_free(struct worker *worker)
     for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
         backend_free(&worker->backends[i]);
     pipe_pool_free(&worker->tools.pipes);
-    netlink_close(worker->netlink);
+    inquiry_answers_free(&worker->answers);
     free(worker->tools.scratch);
     free(worker->listeners);
     free(worker->backends);

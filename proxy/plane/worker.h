@@ -7,13 +7,13 @@
 
 #include "conf/conf.h"
 #include "proxy/loop/loop.h"
+#include "proxy/plane/inquiry.h"
 #include "proxy/plane/origin.h"
 #include "proxy/plane/plane.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/resolve.h"
 #include "proxy/watch/counters.h"
 #include "proxy/watch/log.h"
-#include "reaper/kernel/netlink.h"
 
 #include <stdatomic.h>
 #include <uv.h>
@@ -62,7 +62,10 @@ struct worker {
     struct origin_random random;
     struct counters counters;
     struct log_ring *log;
-    struct netlink *netlink; /* NULL: the kernel has no sock_diag for us */
+    struct inquiry_desk *desk; /* the plane's; NULL: the kernel has no sock_diag for us */
+    struct inquiry_answers answers;
+    struct alarm collecting; /* answers are still to be taken */
+    uint64_t collecting_ms;  /* since then; 0: they are not */
 };
 
 /* Prepares a worker that is to accept from listen_fds[i], one for each address of each frontend in order; the

@@ -54,6 +54,8 @@ struct host {
     uint64_t seed; /* of this batch */
     size_t size;
     struct worker worker;
+    struct inquiry *answers; /* on their way to the worker */
+    struct task answering;
     struct backend backend;
     struct target targets[SERVERS_MAX];
     size_t next_target;
