@@ -4,11 +4,52 @@
 #include "proxy/command/command.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* The long option of exactly that name, of this parser or its children; NULL: none. As deep as parsers are
+ * nested, which is two levels. */
+static const struct argp_option *option_find(const struct argp *argp, const char *name, size_t length)
+{
+    static const struct argp_option always[] = {{.name = "help"}, {.name = "usage"}, {0}};
+    const struct argp_option *const lists[] = {argp->options, always};
+    for (size_t i = 0; i < 2; i++)
+        for (const struct argp_option *o = lists[i]; o && (o->name || o->key || o->doc || o->group); o++)
+            if (o->name && strlen(o->name) == length && memcmp(o->name, name, length) == 0)
+                return o;
+    for (const struct argp_child *child = argp->children; child && child->argp; child++) {
+        const struct argp_option *found = option_find(child->argp, name, length);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+/* getopt_long() takes any unique beginning of an option's name, and argp has hidden options of its own:
+ * `--program java` was taken for --program-name. Who ends other programs' sockets must not guess. */
+static void refuse_abbreviations(const struct argp *argp, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], "--", 2) != 0)
+            continue;
+        const char *name = argv[i] + 2;
+        size_t length = strcspn(name, "=");
+        const struct argp_option *option = option_find(argp, name, length);
+        if (!option) {
+            fprintf(stderr,
+                    "%s: unrecognized option '--%.*s'; `%s --help` lists them, and none may be cut short\n",
+                    argv[0], (int)length, name, argv[0]);
+            exit(EXIT_USAGE);
+        }
+        if (option->arg && !(option->flags & OPTION_ARG_OPTIONAL) && name[length] == '\0')
+            i++; /* its value, whatever that looks like */
+    }
+}
 
 error_t argument_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     argp_err_exit_status = EXIT_USAGE;
+    refuse_abbreviations(argp, argc, argv);
     return argp_parse(argp, argc, argv, 0, NULL, input);
 }
 

@@ -31,7 +31,7 @@ struct argument_survey {
 /* The one child of their parsers, which give it a struct argument_survey at ARGP_KEY_INIT. */
 extern const struct argp_child argument_survey_children[];
 
-/* argp_parse() with our exit status for wrong usage. */
+/* argp_parse() with our exit status for wrong usage. Options are taken by their whole names only. */
 error_t argument_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 /* Appends "80" or "80,443". */

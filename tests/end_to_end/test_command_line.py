@@ -307,6 +307,14 @@ class Demo(Case):
 class Survey(Case):
     """What scan, reap and doctor share they say in the same words."""
 
+    def test_no_option_may_be_cut_short_and_none_is_hidden(self):
+        """`--program java` was taken for argp's hidden --program-name, and selected everybody's sockets."""
+        for arguments in (["reap", "--program-nam", "java", "--port", "80"], ["reap", "--act", "finish", "--port", "80"],
+                          ["reap", "--program-name=x", "--port", "80"], ["scan", "--HANG=1"], ["scan", "--stat=listen"],
+                          ["doctor", "--js"], ["check", "--conf", "x"], ["run", "--list", "127.0.0.1:0"]):
+            name = arguments[1].partition("=")[0]
+            self.refused(2, [f"unrecognized option '{name}'", "none may be cut short"], *arguments)
+
     def test_ports(self):
         for command in ("scan", "reap", "doctor"):
             for port in ("0", "65536", "http", "80,", "1" * 40):
