@@ -290,7 +290,7 @@ static void a_response_ends_where_its_request_and_status_say(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct http http = {0};
-        struct message message;
+        struct message message = {.framing = MESSAGE_NO_BODY};
         size_t used;
         http_begin(&http, HTTP_RESPONSE);
         int collected = http_collect(&http, &limits, rows[i].text, strlen(rows[i].text), &used);

@@ -27,11 +27,9 @@ void __sanitizer_cov_trace_pc(void)
 void *counted_memchr(const void *bytes, int byte, size_t size);
 void *counted_memchr(const void *bytes, int byte, size_t size)
 {
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < size; i++)
-        if (steps++, at[i] == (unsigned char)byte)
-            return (void *)(uintptr_t)(at + i);
-    return NULL;
+    void *found = memchr(bytes, byte, size);
+    steps += found ? (uint64_t)((const char *)found - (const char *)bytes) : size;
+    return found;
 }
 
 static const struct message_limits limits = {
