@@ -114,7 +114,7 @@ void argument_none(struct argp_state *state, const char *text)
     argp_error(state, "found '%s'; allowed: options only", text);
 }
 
-enum { KEY_PORT = 'p', KEY_JSON = 'j' };
+enum { KEY_PORT = 'p', KEY_JSON = 'j', KEY_PROGRAM = 512 };
 
 static error_t survey_option(int key, char *text, struct argp_state *state)
 {
@@ -122,6 +122,9 @@ static error_t survey_option(int key, char *text, struct argp_state *state)
     switch (key) {
     case KEY_PORT:
         argument_ports(state, "--port", text, &arguments->ports);
+        return 0;
+    case KEY_PROGRAM:
+        arguments->program = text;
         return 0;
     case KEY_JSON:
         arguments->json = true;
@@ -137,6 +140,8 @@ static error_t survey_option(int key, char *text, struct argp_state *state)
 static const struct argp_option survey_options[] = {
     {"port", KEY_PORT, "P[,P...]", 0,
      "Only sockets with this local port; may be repeated (default: all; reap wants one)", 0},
+    {"program", KEY_PROGRAM, "NAME", 0,
+     "Only sockets that a process of this name holds, as ps -o comm shows it", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
     {0},
 };

@@ -22,9 +22,10 @@ struct argument_pids {
     size_t count;
 };
 
-/* What scan, reap and doctor all take: --port and --json, and no word that is not an option. */
+/* What scan, reap and doctor all take: --port, --program and --json, and no word that is not an option. */
 struct argument_survey {
     struct argument_ports ports;
+    const char *program; /* NULL: any */
     bool json;
 };
 

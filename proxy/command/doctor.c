@@ -302,6 +302,8 @@ static int watch(struct survey *survey, uint64_t watch_ms, struct evidence_set *
 {
     struct evidence_sample *samples = calloc(2, sizeof *samples);
     int error = samples ? evidence_sample(survey, show_clock_ms(), &samples[0]) : -ENOMEM;
+    if (!error && survey->program)
+        error = survey_owners(survey); /* the first look shows those of that program only, too */
     if (!error) {
         show_sleep_ms(watch_ms);
         error = evidence_sample(survey, show_clock_ms(), &samples[1]);
@@ -327,7 +329,7 @@ int command_doctor(int argc, char **argv)
     struct arguments arguments = {.watch_ms = WATCH_DEFAULT_MS};
     struct survey survey;
     argument_parse(&parser, argc, argv, &arguments);
-    if (show_open(&survey, command, &arguments.survey.ports, DIAG_CLOSE_WAIT))
+    if (show_open(&survey, command, &arguments.survey, DIAG_CLOSE_WAIT))
         return EXIT_FOUND;
     int status = doctor(&survey, &arguments);
     survey_close(&survey);

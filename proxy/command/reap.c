@@ -64,12 +64,14 @@ static enum ladder_action action_of(struct argp_state *state, const char *text)
     return (enum ladder_action)action;
 }
 
-static void arguments_check(struct argp_state *state, const struct arguments *arguments)
+static void arguments_check(struct argp_state *state, struct arguments *arguments)
 {
     if (arguments->explain)
         return;
     if (arguments->survey.ports.count == 0)
         argp_error(state, "--port is missing; say on which local port the leaks are");
+    if (arguments->survey.program)
+        arguments->policy.named_owner = true;
     if (arguments->yes && arguments->action == LADDER_REPORT)
         argp_error(state, "--yes does nothing with --action=report; allowed: finish, destroy, ladder");
 }
@@ -540,7 +542,7 @@ int command_reap(int argc, char **argv)
     argument_parse(&parser, argc, argv, &arguments);
     if (arguments.explain)
         return explain();
-    if (show_open(&plan.survey, command, &arguments.survey.ports, DIAG_CLOSE_WAIT))
+    if (show_open(&plan.survey, command, &arguments.survey, DIAG_CLOSE_WAIT))
         return EXIT_FOUND;
     int status = reap(&plan);
     free(plan.targets);

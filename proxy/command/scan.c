@@ -72,6 +72,10 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
     case KEY_BRIEF:
         arguments->brief = true;
         return 0;
+    case ARGP_KEY_END:
+        if (arguments->brief && arguments->survey.program)
+            argp_error(state, "--brief does not look at who holds them, which --program asks for");
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -295,7 +299,7 @@ int command_scan(int argc, char **argv)
     struct survey survey;
     struct growth growth = {0};
     argument_parse(&parser, argc, argv, &arguments);
-    if (show_open(&survey, command, &arguments.survey.ports, arguments.state))
+    if (show_open(&survey, command, &arguments.survey, arguments.state))
         return EXIT_FOUND;
     survey.brief = arguments.brief;
     int status = scan_once(&survey, &arguments, &growth);

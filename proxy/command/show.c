@@ -30,9 +30,11 @@ int show_failure(const char *command, const char *what, int error)
     return error;
 }
 
-int show_open(struct survey *survey, const char *command, const struct argument_ports *ports, unsigned state)
+int show_open(struct survey *survey, const char *command, const struct argument_survey *arguments,
+              unsigned state)
 {
-    int error = survey_open(survey, ports->port, ports->count, state);
+    int error = survey_open(survey, arguments->ports.port, arguments->ports.count, state);
+    survey->program = arguments->program;
     if (!error)
         return 0;
     if (survey->netlink)

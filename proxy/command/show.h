@@ -12,7 +12,8 @@
 #include <jansson.h>
 
 /* survey_open(), survey_look() and survey_owners(). 0 or a negative error, told. */
-int show_open(struct survey *survey, const char *command, const struct argument_ports *ports, unsigned state);
+int show_open(struct survey *survey, const char *command, const struct argument_survey *arguments,
+              unsigned state);
 int show_look(struct survey *survey, const char *command);
 int show_owners(struct survey *survey, const char *command);
 

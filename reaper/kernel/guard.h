@@ -47,7 +47,7 @@ struct guard_policy {
     X(GUARD_SOUND_OWNER, "sound-owner",                                                                      \
       "several programs listen on this port (SO_REUSEPORT), and the one that holds it has not been seen to " \
       "read EOF without closing",                                                                            \
-      "--pid PID")
+      "--pid PID or --program NAME")
 
 enum guard {
 #define X(constant, name, why, override) constant,

@@ -161,6 +161,26 @@ static int find_holders(struct survey *survey)
     return error ? error : guard_learn(&survey->now, &survey->owners);
 }
 
+static bool held_by_program(const struct survey *survey, struct survey_held held)
+{
+    for (size_t i = 0; i < held.count; i++)
+        if (strcmp(survey->owners.processes[held.first[i].process].program, survey->program) == 0)
+            return true;
+    return false;
+}
+
+static void keep_program(struct survey *survey)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < survey->now.leak_count; i++) {
+        if (!held_by_program(survey, survey->held[i]))
+            continue;
+        survey->now.leaks[kept] = survey->now.leaks[i];
+        survey->held[kept++] = survey->held[i];
+    }
+    survey->now.leak_count = kept;
+}
+
 int survey_owners(struct survey *survey)
 {
     size_t count = survey->now.leak_count;
@@ -178,6 +198,8 @@ int survey_owners(struct survey *survey)
         if (inode)
             survey->held[i].count = owners_of(&survey->owners, inode, &survey->held[i].first);
     }
+    if (survey->program)
+        keep_program(survey);
     return 0;
 }
 

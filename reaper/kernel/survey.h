@@ -22,6 +22,7 @@ struct survey_held {
 struct survey {
     const uint16_t *ports; /* the caller's; local ones */
     size_t port_count;     /* 0: all */
+    const char *program;   /* set it to keep, in survey_owners(), only what a process of that name holds */
     struct netlink *netlink;
     int proc_fd;
     struct triage now, before;

@@ -268,6 +268,29 @@ class WithoutRights(unittest.TestCase):
             self.assertEqual(report["not_visible"], 1)
 
 
+class OfOneProgram(unittest.TestCase):
+    def test_only_its_sockets_are_shown_and_ended(self):
+        with Owner(shared=True) as java, Owner() as node:
+            java.rename(list(b"java"))
+            node.rename(list(b"node"))
+            _, (leak,), _ = java.leak(close=True)
+            _, (other,), _ = node.leak(close=True)
+            older_than(1, java.port, 1)
+            self.assertEqual(set(scan("--program", "java")), {leak})
+            self.assertEqual(lastack("scan", "--program", "jav").output, "0 in close-wait.\n")
+            ports = f"{java.port},{node.port}"
+            report = lastack("doctor", "--port", ports, "--program", "java", "--for", "100ms", "--json").json
+            self.assertEqual({row["port"]: row["close_wait"] for row in report["ports"]}, {java.port: 1, node.port: 0})
+            lastack("reap", "--port", ports, "--program", "java", "--older-than", "0s", "--between", "50ms",
+                    "--action", "ladder", "--yes")
+            self.assertEqual((java.in_close_wait(), node.in_close_wait()), (set(), {other}))
+
+    def test_needs_a_look_at_who_holds_them(self):
+        result = lastack("scan", "--brief", "--program", "java")
+        self.assertEqual(result.status, 2)
+        self.assertIn("--program", result.errors)
+
+
 class NamesOfProcesses(unittest.TestCase):
     """Any user gives its process any name, and root looks at it: with an escape sequence, a C1 control character as
     UTF-8 and as one byte, and what is no UTF-8."""
