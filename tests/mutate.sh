@@ -202,8 +202,8 @@ harmless: of one who says so much something is left unread, and then close(2) se
 retire.c: end(leg, n > 0); ==> end(leg, false);
 retire.c: end(leg, n > 0); ==> end(leg, true);
 retire.c: socket_fin(leg->fd); ==> ;
-retire.c: loop_clear_alarm(&worker->loop, &leg->alarm); ==> ;
-retire.c: poller_remove(&worker->loop.poller, fd); ==> ;
+retire.c: loop_clear_alarm(&shared->loop, &leg->alarm); ==> ;
+retire.c: poller_remove(&shared->loop.poller, fd); ==> ;
 retire.c: if (n < 0 && errno == EINTR) ==> if (false)
 http.c: http->framing == MESSAGE_LENGTH ? http->body_left : UINT64_MAX; ==> UINT64_MAX;
 http.c: return may_trail(http) ? CHUNK_TRAILER_VALUE : CHUNK_BAD; ==> return CHUNK_TRAILER_VALUE;
@@ -216,10 +216,10 @@ pool.c: put(pool, fd, grace_ms, POOL_SETTLE_MS); ==> put(pool, fd, grace_ms, 0);
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max / workers;
 pool.c: (pool->conf->reuse_max + workers - 1) / workers; ==> pool->conf->reuse_max;
 pool.c: if (pool->count > share(pool)) ==> if (pool->count >= share(pool))
-pool.c: .since_ms = loop_now_ms(&worker->loop), ==> .since_ms = 0,
-pool.c: loop_set_alarm(&worker->loop, &pool->alarm, expires_ms(pool)); ==> ;
-pool.c: loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool)); ==> ;
-pool.c: expires_ms(pool) <= loop_now_ms(&pool->worker->loop)) ==> true)
+pool.c: .since_ms = loop_now_ms(&shared->loop), ==> .since_ms = 0,
+pool.c: loop_set_alarm(&shared->loop, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: loop_set_alarm(&pool->shared->loop, &pool->alarm, expires_ms(pool)); ==> ;
+pool.c: expires_ms(pool) <= loop_now_ms(&pool->shared->loop)) ==> true)
 pool.c: MSG_DONTWAIT) < 0 && ==> MSG_DONTWAIT) <= 0 &&
 pool.c: (errno == EAGAIN || errno == EINTR); ==> true;
 harmless: what is not silent retires, and of a retiring leg nobody reads
@@ -228,15 +228,15 @@ pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (leg->fd >= 0)
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (!is_silent(leg->fd))
 pool.c: if (!is_silent(fd) || ==> if (
 retire.c: leg->fd = -1; ==> ;
-pool.c: !pool->closed && worker->entered ==> worker->entered
-pool.c: !pool->closed && worker->entered == WORKER_RUNNING; ==> !pool->closed;
+pool.c: !pool->closed && shared->entered ==> shared->entered
+pool.c: !pool->closed && !shared->ends; ==> !pool->closed;
 pool.c: pool->closed = true; ==> ;
-pool.c: loop_clear_alarm(&pool->worker->loop, &pool->alarm); ==> ;
-pool.c: if (!plane_admit(worker->plane, PLANE_LEG)) ==> if (false)
-pool.c#1: plane_release(worker->plane, PLANE_LEG); ==> ;
-pool.c#2: plane_release(worker->plane, PLANE_LEG); ==> ;
+pool.c: loop_clear_alarm(&pool->shared->loop, &pool->alarm); ==> ;
+pool.c: if (!limit_take(shared->limit, LIMIT_LEG)) ==> if (false)
+pool.c#1: limit_give_back(shared->limit, LIMIT_LEG); ==> ;
+pool.c#2: limit_give_back(shared->limit, LIMIT_LEG); ==> ;
 pool.c: since_ms < pooled_of(oldest(first))->since_ms) ==> since_ms > pooled_of(oldest(first))->since_ms)
-pool.c: for (; descriptors > 0 && worker->pools; ==> for (; worker->pools;
+pool.c: for (; descriptors > 0 && shared->pools; ==> for (; shared->pools;
 attachment.c: return reuse_of(s) != CONF_REUSE_OFF; ==> return true;
 harmless: the pools of a backend that shares nothing are empty
 attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return !x->bound && !x->again &&

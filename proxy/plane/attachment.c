@@ -8,7 +8,7 @@
 
 static enum conf_reuse reuse_of(const struct session *s)
 {
-    return s->worker->backends[s->frontend->conf->backend].conf->reuse;
+    return s->shared->backends[s->frontend->conf->backend].conf->reuse;
 }
 
 bool attachment_reuses(const struct session *s)
@@ -33,7 +33,7 @@ static enum turn left(struct session *s, enum leg_end end)
 /* The socket is somebody else's from now on. */
 static void give_away(struct session *s)
 {
-    relay_free(&s->relays[HALF_REQUEST], &s->worker->tools);
+    relay_free(&s->relays[HALF_REQUEST], &s->shared->tools);
     *session_leg(s, LEG_BACKEND) = (struct relay_leg){.fd = -1};
 }
 
@@ -59,7 +59,7 @@ enum turn attachment_choose(struct session *s)
 
 enum turn attachment_begin(struct session *s)
 {
-    size_t targets = backend_target_count(&s->worker->backends[s->frontend->conf->backend]);
+    size_t targets = backend_target_count(&s->shared->backends[s->frontend->conf->backend]);
     s->exchange->fresh = true;
     s->exchange->leg = EXCHANGE_LEG_NEW;
     s->exchange->head_sent = false;
@@ -101,7 +101,7 @@ enum turn attachment_share(struct session *s)
 
 void attachment_leave(struct session *s)
 {
-    retire_begin(s->worker, session_leg(s, LEG_BACKEND)->fd, grace_ms(s));
+    retire_begin(s->shared, session_leg(s, LEG_BACKEND)->fd, grace_ms(s));
     give_away(s);
 }
 
@@ -114,7 +114,7 @@ enum turn attachment_part(struct session *s)
 enum turn attachment_watch(struct session *s)
 {
     size_t got;
-    switch (relay_read(session_leg(s, LEG_BACKEND), s->worker->tools.scratch, RELAY_SCRATCH, &got)) {
+    switch (relay_read(session_leg(s, LEG_BACKEND), s->shared->tools.scratch, RELAY_SCRATCH, &got)) {
     case RELAY_FIN:
         return left(s, LEG_END_FIN);
     case RELAY_SOURCE_GONE:

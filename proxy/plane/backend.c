@@ -99,7 +99,7 @@ static int replace(struct backend *backend, struct server *server, const struct 
     for (; made < count && !error; made += !error) {
         targets[made] = target_of(server, &addresses[made]);
         if (!targets[made])
-            targets[made] = target_new(backend->worker, backend->conf, server->conf, &addresses[made], text,
+            targets[made] = target_new(backend->shared, backend->conf, server->conf, &addresses[made], text,
                                        backend->health);
         error = targets[made] ? 0 : -ENOMEM;
         if (!error)
@@ -132,7 +132,7 @@ static void become_ready(struct backend *backend)
         if (backend->servers[i].name && backend->servers[i].seen == 0)
             return;
     backend->ready = true;
-    worker_backend_ready(backend->worker, backend);
+    backend->shared->backend_ready(backend->shared, backend);
 }
 
 /* The list stays the resolver's. */
@@ -157,8 +157,8 @@ void backend_update(struct backend *backend)
         error = error ? error : its;
     }
     if (error)
-        loop_set_alarm(&backend->worker->loop, &backend->again,
-                       loop_now_ms(&backend->worker->loop) + AGAIN_MS);
+        loop_set_alarm(&backend->shared->loop, &backend->again,
+                       loop_now_ms(&backend->shared->loop) + AGAIN_MS);
     become_ready(backend);
 }
 
@@ -179,15 +179,15 @@ static int server_init(struct server *server, struct backend *backend, const str
 }
 
 int backend_init(struct backend *backend, const struct conf_backend *conf, struct health_pool *health,
-                 struct resolver *resolver, struct worker *worker)
+                 struct resolver *resolver, struct shared *shared)
 {
     *backend = (struct backend){.conf = conf,
-                                .worker = worker,
+                                .shared = shared,
                                 .health = health,
                                 .resolver = resolver,
                                 .again.ring = on_again,
-                                .checks = worker->index == 0 && conf->check.kind != CONF_CHECK_OFF};
-    balance_init(&backend->balance, conf, health, worker->index); /* not all begin with the same server */
+                                .checks = shared->index == 0 && conf->check.kind != CONF_CHECK_OFF};
+    balance_init(&backend->balance, conf, health, shared->index); /* not all begin with the same server */
     backend->servers = calloc(conf->server_count, sizeof *backend->servers);
     if (!backend->servers)
         return -ENOMEM;
@@ -207,12 +207,12 @@ size_t backend_target_count(const struct backend *backend)
 struct target *backend_pick(struct backend *backend, const union socket_address *client,
                             const struct target *previous)
 {
-    return balance_pick(&backend->balance, client, previous, loop_now_ms(&backend->worker->loop));
+    return balance_pick(&backend->balance, client, previous, loop_now_ms(&backend->shared->loop));
 }
 
 static void say_leads_back(const struct target *target)
 {
-    struct log_ring *log = target->worker->log;
+    struct log_ring *log = target->shared->log;
     struct line line;
     line_begin(&line, log_format(log), CONF_LOG_WARNING, "leads_back");
     line_text(&line, "backend", target->conf->name);
@@ -229,7 +229,7 @@ bool backend_leads_back(struct backend *backend, struct target *target, int fd)
         !resolve_leads_back(backend->resolver, backend->conf, &target->address))
         return false;
     say_leads_back(target);
-    balance_avoid(&backend->balance, target, loop_now_ms(&backend->worker->loop) + AVOID_MS);
+    balance_avoid(&backend->balance, target, loop_now_ms(&backend->shared->loop) + AVOID_MS);
     return true;
 }
 
@@ -246,7 +246,7 @@ void backend_free(struct backend *backend)
 {
     if (!backend->servers)
         return;
-    loop_clear_alarm(&backend->worker->loop, &backend->again);
+    loop_clear_alarm(&backend->shared->loop, &backend->again);
     for (size_t i = 0; i < backend->conf->server_count; i++) {
         struct server *server = &backend->servers[i];
         for (size_t t = 0; t < server->target_count; t++)

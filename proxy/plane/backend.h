@@ -15,7 +15,7 @@
 
 #include "conf/conf.h"
 #include "proxy/plane/balance.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ struct server;
 
 struct backend {
     const struct conf_backend *conf;
-    struct worker *worker;
+    struct shared *shared;
     struct health_pool *health;
     struct resolver *resolver;
     struct server *servers;
@@ -41,7 +41,7 @@ struct backend {
 /* worker_backend_ready() is called once the backend is ready, at once if it need not wait. The first worker
  * starts checking. The pool and the resolver are borrowed. 0 or a negative errno. */
 int backend_init(struct backend *backend, const struct conf_backend *conf, struct health_pool *health,
-                 struct resolver *resolver, struct worker *worker);
+                 struct resolver *resolver, struct shared *shared);
 
 /* Takes up what the resolver has found since the last time. */
 void backend_update(struct backend *backend);

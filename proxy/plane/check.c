@@ -4,7 +4,7 @@
 #include "proxy/plane/http.h"
 #include "proxy/plane/retire.h"
 #include "proxy/plane/target.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 #include "reaper/container.h"
 
 #include <assert.h>
@@ -31,7 +31,7 @@ struct check {
     struct poller_source source;
     struct task first;  /* time */
     struct alarm alarm; /* the next one */
-    struct worker *worker;
+    struct shared *shared;
     const struct conf_backend *conf;
     struct target *target;
     enum step step;
@@ -54,7 +54,7 @@ struct finding {
 
 static void say(const struct check *check, bool up, struct finding why)
 {
-    struct log_ring *log = check->worker->log;
+    struct log_ring *log = check->shared->log;
     enum conf_log_level level = up ? CONF_LOG_INFO : CONF_LOG_WARNING;
     struct line line;
     if (!log_wants(log, level))
@@ -89,12 +89,12 @@ static void found_bad(struct check *check, struct finding why)
  * succeeded. */
 static void hang_up(struct check *check, bool broken)
 {
-    const struct deadlines *deadlines = &plane_conf(check->worker->plane)->deadlines;
+    const struct deadlines *deadlines = &check->shared->conf->deadlines;
     if (broken) {
-        poller_remove(&check->worker->loop.poller, check->fd);
+        poller_remove(&check->shared->loop.poller, check->fd);
         socket_abort(check->fd);
     } else {
-        retire_begin(check->worker, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
+        retire_begin(check->shared, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
     }
     http_release_head(&check->http);
     check->fd = -1;
@@ -169,7 +169,7 @@ static bool take(struct check *check, char *bytes, size_t size)
 
 static void read_answer(struct check *check)
 {
-    char *scratch = check->worker->tools.scratch;
+    char *scratch = check->shared->tools.scratch;
     for (int reads = 0; reads < READS_MAX; reads++) {
         ssize_t n = recv(check->fd, scratch, RELAY_SCRATCH, 0);
         if (n < 0 && errno == EINTR)
@@ -239,7 +239,7 @@ static void begin(struct check *check)
     int fd = socket_connect(&check->target->address, &check->conf->tcp);
     int error =
         fd < 0 ? fd
-               : poller_add(&check->worker->loop.poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &check->source);
+               : poller_add(&check->shared->loop.poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, &check->source);
     if (!error) {
         check->fd = fd;
         check->step = STEP_CONNECTING;
@@ -257,8 +257,8 @@ static void next(struct check *check)
         found_bad(check, (struct finding){.error = "no answer within check_interval"});
     if (check->step != STEP_NONE)
         hang_up(check, check->step == STEP_CONNECTING);
-    loop_set_alarm(&check->worker->loop, &check->alarm,
-                   loop_now_ms(&check->worker->loop) + check->conf->check_interval_ms);
+    loop_set_alarm(&check->shared->loop, &check->alarm,
+                   loop_now_ms(&check->shared->loop) + check->conf->check_interval_ms);
     begin(check);
 }
 
@@ -282,11 +282,11 @@ struct check *check_start(struct target *target)
     check->source.ready = on_ready;
     check->first.run = on_task;
     check->alarm.ring = on_alarm;
-    check->worker = target->worker;
+    check->shared = target->shared;
     check->conf = target->conf;
     check->target = target;
     check->fd = -1;
-    loop_put_off(&check->worker->loop, &check->first);
+    loop_put_off(&check->shared->loop, &check->first);
     return check;
 }
 
@@ -296,7 +296,7 @@ void check_stop(struct check *check)
         return;
     if (check->step != STEP_NONE)
         hang_up(check, check->step == STEP_CONNECTING);
-    loop_forget(&check->worker->loop, &check->first);
-    loop_clear_alarm(&check->worker->loop, &check->alarm);
+    loop_forget(&check->shared->loop, &check->first);
+    loop_clear_alarm(&check->shared->loop, &check->alarm);
     free(check);
 }

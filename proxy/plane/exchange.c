@@ -71,8 +71,8 @@ static bool has_gone_well(const struct session *s)
 static void log_request(struct session *s)
 {
     const struct exchange *x = s->exchange;
-    struct log_ring *log = s->worker->log;
-    uint64_t now_ms = loop_now_ms(&s->worker->loop);
+    struct log_ring *log = s->shared->log;
+    uint64_t now_ms = loop_now_ms(&s->shared->loop);
     uint64_t whole_ms = x->whole_ms ? x->whole_ms : now_ms;
     char client[SOCKET_TEXT];
     const char *method = x->line ? x->line : "none";
@@ -109,9 +109,9 @@ void exchange_report(struct session *s)
     struct exchange *x = s->exchange;
     unsigned class = x->status / 100;
     x->requests++;
-    counter_add(&s->worker->counters.requests, 1);
+    counter_add(&s->shared->counters.requests, 1);
     if (class < COUNTERS_STATUS_CLASSES)
-        counter_add(&s->worker->counters.answers[class], 1);
+        counter_add(&s->shared->counters.answers[class], 1);
     log_request(s);
     free(x->line);
     x->line = NULL;
@@ -126,7 +126,7 @@ bool exchange_work(struct session *s, enum half half, uint64_t *budget, bool *ag
 {
     while (exchange_follows(s)) {
         if (*budget == 0) {
-            loop_put_off(&s->worker->loop, &s->task);
+            loop_put_off(&s->shared->loop, &s->task);
             return true;
         }
         enum turn turn = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);

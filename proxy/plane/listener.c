@@ -1,6 +1,5 @@
 #include "proxy/plane/listener.h"
 
-#include "proxy/plane/place.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/session.h"
 #include "reaper/container.h"
@@ -24,13 +23,13 @@ enum { SAY_EVERY_MS = 10000 };
 /* Idle backend legs are the first to go when descriptors run out. */
 static void give_way(struct listener *listener)
 {
-    if (plane_is_full(listener->worker->plane))
-        pool_give_way(listener->worker, PLANE_SESSION);
+    if (limit_is_full(listener->shared->limit))
+        pool_give_way(listener->shared, LIMIT_SESSION);
 }
 
 static void say_paused(struct listener *listener, const char *why)
 {
-    struct log_ring *log = listener->worker->log;
+    struct log_ring *log = listener->shared->log;
     if (!log_wants(log, CONF_LOG_WARNING))
         return;
     struct line line;
@@ -43,15 +42,15 @@ static void say_paused(struct listener *listener, const char *why)
 /* One more than may be served has been accepted, to be told so: how many since it was last said. */
 static void note_refused(struct listener *listener)
 {
-    struct log_ring *log = listener->worker->log;
-    uint64_t now_ms = loop_now_ms(&listener->worker->loop);
+    struct log_ring *log = listener->shared->log;
+    uint64_t now_ms = loop_now_ms(&listener->shared->loop);
     listener->refused++;
     if (now_ms < listener->refused_again_ms || !log_wants(log, CONF_LOG_WARNING))
         return;
     struct line line;
     line_begin(&line, log_format(log), CONF_LOG_WARNING, "refused");
     line_text(&line, "frontend", listener->frontend->conf->name);
-    line_text(&line, "reason", plane_is_full(listener->worker->plane) ? "descriptors" : "limit");
+    line_text(&line, "reason", limit_is_full(listener->shared->limit) ? "descriptors" : "limit");
     line_number(&line, "count", listener->refused);
     log_line(log, line_end(&line));
     listener->refused = 0;
@@ -60,55 +59,55 @@ static void note_refused(struct listener *listener)
 
 static void pause_accepting(struct listener *listener, const char *why)
 {
-    uint64_t now_ms = loop_now_ms(&listener->worker->loop);
+    uint64_t now_ms = loop_now_ms(&listener->shared->loop);
     if (now_ms >= listener->say_again_ms) {
         say_paused(listener, why);
         listener->say_again_ms = now_ms + SAY_EVERY_MS;
     }
     listener->paused = true;
-    loop_set_alarm(&listener->worker->loop, &listener->retry, now_ms + LISTENER_RETRY_MS);
+    loop_set_alarm(&listener->shared->loop, &listener->retry, now_ms + LISTENER_RETRY_MS);
 }
 
 static void rest(struct listener *listener, const char *why)
 {
     pause_accepting(listener, why);
-    listener->rest_until_ms = loop_now_ms(&listener->worker->loop) + LISTENER_RETRY_MS;
+    listener->rest_until_ms = loop_now_ms(&listener->shared->loop) + LISTENER_RETRY_MS;
 }
 
 /* One connection. False when there is none, or none can be taken now. */
 static bool accept_one(struct listener *listener)
 {
-    struct plane *plane = listener->worker->plane;
+    struct limit *limit = listener->shared->limit;
     struct frontend *frontend = listener->frontend;
     union socket_address client;
-    enum place place = place_take(plane, frontend);
+    enum place place = limit_take_place(limit, frontend);
     if (place == PLACE_NONE) {
         give_way(listener);
-        pause_accepting(listener, plane_is_full(plane) ? "descriptors" : "limit");
+        pause_accepting(listener, limit_is_full(limit) ? "descriptors" : "limit");
         return false;
     }
     int fd = socket_accept(listener->fd, &client);
     if (fd < 0) {
-        place_give_back(plane, frontend, place);
+        limit_give_back_place(limit, frontend, place);
         if (fd != -EAGAIN) {
-            pool_give_way(listener->worker, PLANE_SESSION);
+            pool_give_way(listener->shared, LIMIT_SESSION);
             pause_accepting(listener, uv_err_name(fd));
         }
         return false;
     }
-    place = place_settle(plane, frontend, place);
+    place = limit_settle_place(limit, frontend, place);
     if (place == PLACE_SURPLUS) {
         give_way(listener);
         note_refused(listener);
     }
     listener->paused = false;
-    listener->worker->lacks = 0;
-    int error = session_open(listener->worker, frontend, place, fd, &client);
+    listener->shared->local_error = 0;
+    int error = session_open(listener->shared, frontend, place, fd, &client);
     if (error) {
         socket_abort(fd);
-        place_give_back(plane, frontend, place);
+        limit_give_back_place(limit, frontend, place);
     } else {
-        error = listener->worker->lacks;
+        error = listener->shared->local_error;
     }
     if (error)
         rest(listener, uv_err_name(error));
@@ -118,7 +117,7 @@ static bool accept_one(struct listener *listener)
 /* False when there is none left, or none can be taken now. */
 static bool accept_some(struct listener *listener)
 {
-    struct loop *loop = &listener->worker->loop;
+    struct loop *loop = &listener->shared->loop;
     for (int i = 0; i < ACCEPTS_PER_PASS && (i == 0 || !loop_share_is_over(loop)); i++)
         if (!accept_one(listener))
             return false;
@@ -130,13 +129,13 @@ static void on_ready(struct poller_source *source, uint32_t events)
     struct listener *listener = CONTAINER(struct listener, source, source);
     (void)events;
     if (listener->fd >= 0)
-        loop_do_soon(&listener->worker->loop, &listener->task);
+        loop_do_soon(&listener->shared->loop, &listener->task);
 }
 
 static void on_task(struct task *task)
 {
     struct listener *listener = CONTAINER(struct listener, task, task);
-    struct loop *loop = &listener->worker->loop;
+    struct loop *loop = &listener->shared->loop;
     if (loop_now_ms(loop) < listener->rest_until_ms)
         return; /* the alarm is set */
     if (accept_some(listener))
@@ -152,12 +151,12 @@ static void on_retry(struct alarm *alarm)
         listener_open(listener);
 }
 
-void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd)
+void listener_init(struct listener *listener, struct shared *shared, struct frontend *frontend, int fd)
 {
     *listener = (struct listener){.source.ready = on_ready,
                                   .task.run = on_task,
                                   .retry.ring = on_retry,
-                                  .worker = worker,
+                                  .shared = shared,
                                   .frontend = frontend,
                                   .fd = fd};
 }
@@ -166,7 +165,7 @@ void listener_open(struct listener *listener)
 {
     /* One unix listening socket is shared by all workers: wake one of them, not all. */
     int error =
-        poller_add(&listener->worker->loop.poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
+        poller_add(&listener->shared->loop.poller, listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &listener->source);
     listener->registered = !error;
     if (error)
         pause_accepting(listener, uv_err_name(error));
@@ -175,7 +174,7 @@ void listener_open(struct listener *listener)
 void listener_resume(struct listener *listener)
 {
     if (listener->fd >= 0 && listener->paused)
-        loop_do_soon(&listener->worker->loop, &listener->task);
+        loop_do_soon(&listener->shared->loop, &listener->task);
 }
 
 /* How many connections wait to be accepted: net/ipv4/tcp.c, tcp_get_info(), for a listening socket. */
@@ -190,7 +189,7 @@ static uint64_t backlog(int fd)
 
 bool listener_finish(struct listener *listener)
 {
-    struct loop *loop = &listener->worker->loop;
+    struct loop *loop = &listener->shared->loop;
     if (listener->fd < 0)
         return true;
     if (!listener->finishing) {
@@ -214,7 +213,7 @@ bool listener_finish(struct listener *listener)
 
 void listener_close(struct listener *listener)
 {
-    struct loop *loop = &listener->worker->loop;
+    struct loop *loop = &listener->shared->loop;
     if (listener->fd < 0)
         return;
     loop_forget(loop, &listener->task);

@@ -4,13 +4,13 @@
 /* One listening socket of one worker: accepts, and knows when not to.
  *
  * Limits are checked before a connection is accepted, so that one that can't be served waits in the
- * kernel's backlog and is not dropped: the places that there are (proxy/plane/place.h), and whatever
+ * kernel's backlog and is not dropped: the places that there are (proxy/shared/limit.h), and whatever
  * accept4() reports (EMFILE, ENFILE, ENOBUFS, ENOMEM). Where descriptors lack, idle backend legs (pool.h) are
  * parted with first. A listener that had to stop tries again when a session of its worker ends and every
  * LISTENER_RETRY_MS; in between it costs nothing. When an accepted connection could not be served for want of
  * descriptors or memory, the others wait at least that long: they would fare no better. */
 
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 enum { LISTENER_RETRY_MS = 100 };
 
@@ -18,7 +18,7 @@ struct listener {
     struct poller_source source;
     struct task task;
     struct alarm retry;
-    struct worker *worker;
+    struct shared *shared;
     struct frontend *frontend;
     int fd;
     bool registered;           /* with the poller */
@@ -31,7 +31,7 @@ struct listener {
     uint64_t refused_again_ms; /* not before */
 };
 
-void listener_init(struct listener *listener, struct worker *worker, struct frontend *frontend, int fd);
+void listener_init(struct listener *listener, struct shared *shared, struct frontend *frontend, int fd);
 
 /* Starts accepting, later if the kernel can't watch the socket now (epoll_ctl(2): ENOMEM, ENOSPC). */
 void listener_open(struct listener *listener);

@@ -2,7 +2,6 @@
 
 #include "proxy/plane/backend.h"
 #include "proxy/plane/health.h"
-#include "proxy/plane/place.h"
 #include "proxy/plane/resolve.h"
 #include "proxy/plane/socket.h"
 #include "proxy/plane/worker.h"
@@ -40,8 +39,7 @@ struct plane {
     unsigned worker_count;
     unsigned started;
     _Atomic unsigned running;
-    _Atomic uint64_t promised; /* descriptors */
-    uint64_t promised_max;
+    struct limit limit;
 };
 
 /* ---- limits ---- */
@@ -90,35 +88,14 @@ static void share_descriptors(struct plane *plane)
     uint64_t reserved = others + surplus;
     if (tight)
         reserved = others < limit / 2 ? others : limit / 2;
-    plane->promised_max = limit - reserved;
+    plane->limit.max = limit - reserved;
     for (size_t f = 0; f < conf->frontend_count; f++)
         plane->frontends[f].surplus_max = tight ? 0 : conf_surplus(&conf->frontends[f]);
 }
 
 uint64_t plane_sessions_max(const struct plane *plane)
 {
-    return plane->promised_max / PLANE_SESSION;
-}
-
-bool plane_admit(struct plane *plane, unsigned descriptors)
-{
-    return place_count(&plane->promised, descriptors, plane->promised_max);
-}
-
-bool plane_is_full(struct plane *plane)
-{
-    uint64_t promised = atomic_load_explicit(&plane->promised, memory_order_relaxed);
-    return promised + PLANE_SESSION > plane->promised_max;
-}
-
-void plane_count(struct plane *plane, unsigned descriptors)
-{
-    atomic_fetch_add_explicit(&plane->promised, descriptors, memory_order_relaxed);
-}
-
-void plane_release(struct plane *plane, unsigned descriptors)
-{
-    atomic_fetch_sub_explicit(&plane->promised, descriptors, memory_order_relaxed);
+    return limit_sessions_max(&plane->limit);
 }
 
 /* ---- listening ---- */
@@ -195,11 +172,31 @@ static int allocate(struct plane *plane)
     return resolve_new(conf, &plane->resolver);
 }
 
+/* A worker's last word on its own thread. */
+static void on_worker_stopped(void *context)
+{
+    struct plane *plane = context;
+    atomic_fetch_sub(&plane->running, 1);
+    if (plane->stopped)
+        uv_async_send(plane->stopped);
+}
+
 static int start_workers(struct plane *plane)
 {
+    struct worker_settings settings = {.conf = plane->conf,
+                                       .workers = plane->worker_count,
+                                       .frontends = plane->frontends,
+                                       .health = plane->health,
+                                       .resolver = plane->resolver,
+                                       .limit = &plane->limit,
+                                       .desk = plane->desk,
+                                       .log = plane->log,
+                                       .stopped = on_worker_stopped,
+                                       .context = plane};
     for (unsigned w = 0; w < plane->worker_count; w++) {
         struct worker *worker = &plane->workers[w];
-        int error = worker_init(worker, plane, w, listen_fd(plane, w, 0));
+        settings.index = w;
+        int error = worker_init(worker, &settings, listen_fd(plane, w, 0));
         if (error)
             return error;
         for (size_t a = 0; a < plane->address_count; a++)
@@ -281,13 +278,6 @@ bool plane_running(const struct plane *plane)
     return atomic_load(&plane->running) > 0;
 }
 
-void plane_worker_stopped(struct plane *plane)
-{
-    atomic_fetch_sub(&plane->running, 1);
-    if (plane->stopped)
-        uv_async_send(plane->stopped);
-}
-
 bool plane_free(struct plane *plane)
 {
     bool all = true;
@@ -326,47 +316,22 @@ const struct conf_address *plane_address(const struct plane *plane, size_t front
 
 const struct counters *plane_counters(const struct plane *plane, unsigned worker)
 {
-    return worker < plane->started ? &plane->workers[worker].counters : NULL;
+    return worker < plane->started ? &plane->workers[worker].shared.counters : NULL;
 }
 
 const struct counters_backend *plane_backend_counters(const struct plane *plane, unsigned worker,
                                                       size_t backend)
 {
     assert(backend < plane->conf->backend_count);
-    return worker < plane->started ? &plane->workers[worker].backends[backend].counters : NULL;
-}
-
-const struct conf *plane_conf(const struct plane *plane)
-{
-    return plane->conf;
-}
-
-struct frontend *plane_frontend(struct plane *plane, size_t index)
-{
-    return &plane->frontends[index];
-}
-
-struct health_pool *plane_health(struct plane *plane, size_t backend)
-{
-    return &plane->health[backend];
-}
-
-struct inquiry_desk *plane_desk(struct plane *plane)
-{
-    return plane->desk;
-}
-
-struct resolver *plane_resolver(struct plane *plane)
-{
-    return plane->resolver;
-}
-
-struct log *plane_log(struct plane *plane)
-{
-    return plane->log;
+    return worker < plane->started ? &plane->workers[worker].shared.backends[backend].counters : NULL;
 }
 
 unsigned plane_worker_count(const struct plane *plane)
 {
     return plane->worker_count;
+}
+
+const struct health_pool *plane_health(const struct plane *plane, size_t backend)
+{
+    return &plane->health[backend];
 }

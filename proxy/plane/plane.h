@@ -17,8 +17,6 @@
 
 struct health_pool;
 struct plane;
-struct resolver;
-struct worker;
 
 /* 0 or a negative error, and then *where names the address or the thing that failed (static or the
  * configuration's). `stopped` is sent, from a worker's thread, each time a worker has ended; it may be NULL.
@@ -53,32 +51,9 @@ const struct counters_backend *plane_backend_counters(const struct plane *plane,
  * wait for it. */
 bool plane_free(struct plane *plane);
 
-/* For workers. */
+/* What is known of the health of a backend's servers, which all workers share. */
+const struct health_pool *plane_health(const struct plane *plane, size_t backend);
 
-const struct conf *plane_conf(const struct plane *plane);
-struct frontend *plane_frontend(struct plane *plane, size_t index);
-struct health_pool *plane_health(struct plane *plane, size_t backend);
-struct resolver *plane_resolver(struct plane *plane);
-struct inquiry_desk *plane_desk(struct plane *plane); /* NULL: nobody looks at the kernel's table */
-struct log *plane_log(struct plane *plane);
 unsigned plane_worker_count(const struct plane *plane);
-
-/* Descriptors that are promised to somebody: a session has two, a backend leg beside its session one. */
-enum { PLANE_SESSION = 2, PLANE_LEG = 1 };
-
-/* Promises so many of those that the limits allow; false: there are not so many. Any thread. */
-bool plane_admit(struct plane *plane, unsigned descriptors);
-
-/* Whether there is no place for another session. Any thread. */
-bool plane_is_full(struct plane *plane);
-
-/* For what is open already: nobody is admitted until as many were given back. Any thread. */
-void plane_count(struct plane *plane, unsigned descriptors);
-
-/* Any thread. */
-void plane_release(struct plane *plane, unsigned descriptors);
-
-/* The worker's last word on its own thread. */
-void plane_worker_stopped(struct plane *plane);
 
 #endif

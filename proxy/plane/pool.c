@@ -37,7 +37,7 @@ static void take_out(struct retiring *leg)
     struct pool *pool = pooled_of(leg)->pool;
     DL_DELETE(pool->legs, leg);
     if (--pool->count == 0)
-        DL_DELETE(pool->worker->pools, pool); /* its alarm rings for nothing, if no leg comes until then */
+        DL_DELETE(pool->shared->pools, pool); /* its alarm rings for nothing, if no leg comes until then */
 }
 
 static void retire(struct retiring *leg)
@@ -69,58 +69,58 @@ static void on_ready(struct poller_source *source, uint32_t events)
 static void on_alarm(struct alarm *alarm)
 {
     struct pool *pool = CONTAINER(struct pool, alarm, alarm);
-    while (pool->count > 0 && expires_ms(pool) <= loop_now_ms(&pool->worker->loop))
+    while (pool->count > 0 && expires_ms(pool) <= loop_now_ms(&pool->shared->loop))
         retire(oldest(pool));
     if (pool->count > 0)
-        loop_set_alarm(&pool->worker->loop, &pool->alarm, expires_ms(pool));
+        loop_set_alarm(&pool->shared->loop, &pool->alarm, expires_ms(pool));
 }
 
 /* Its share of what all workers may keep. */
 static uint64_t share(const struct pool *pool)
 {
-    unsigned workers = plane_worker_count(pool->worker->plane);
+    unsigned workers = pool->shared->workers;
     return (pool->conf->reuse_max + workers - 1) / workers;
 }
 
-void pool_init(struct pool *pool, struct worker *worker, const struct conf_backend *conf)
+void pool_init(struct pool *pool, struct shared *shared, const struct conf_backend *conf)
 {
-    *pool = (struct pool){.worker = worker, .conf = conf, .alarm.ring = on_alarm};
+    *pool = (struct pool){.shared = shared, .conf = conf, .alarm.ring = on_alarm};
 }
 
 /* NULL: out of memory or places, or the poller is. */
 static struct retiring *keep(struct pool *pool, int fd, uint64_t grace_ms, uint64_t settle_ms)
 {
-    struct worker *worker = pool->worker;
-    if (!plane_admit(worker->plane, PLANE_LEG))
+    struct shared *shared = pool->shared;
+    if (!limit_take(shared->limit, LIMIT_LEG))
         return NULL;
     struct pooled *pooled = calloc(1, sizeof *pooled);
     if (pooled) {
-        *pooled = (struct pooled){.leg = {.source.ready = on_ready, .worker = worker, .fd = fd},
+        *pooled = (struct pooled){.leg = {.source.ready = on_ready, .shared = shared, .fd = fd},
                                   .pool = pool,
-                                  .since_ms = loop_now_ms(&worker->loop),
-                                  .usable_ms = loop_now_ms(&worker->loop) + settle_ms,
+                                  .since_ms = loop_now_ms(&shared->loop),
+                                  .usable_ms = loop_now_ms(&shared->loop) + settle_ms,
                                   .grace_ms = grace_ms};
-        if (poller_move(&worker->loop.poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
+        if (poller_move(&shared->loop.poller, fd, EPOLLIN | EPOLLRDHUP, &pooled->leg.source) == 0)
             return &pooled->leg;
     }
     free(pooled);
-    plane_release(worker->plane, PLANE_LEG);
+    limit_give_back(shared->limit, LIMIT_LEG);
     return NULL;
 }
 
 static void put(struct pool *pool, int fd, uint64_t grace_ms, uint64_t settle_ms)
 {
-    struct worker *worker = pool->worker;
-    bool keeps = !pool->closed && worker->entered == WORKER_RUNNING;
+    struct shared *shared = pool->shared;
+    bool keeps = !pool->closed && !shared->ends;
     struct retiring *leg = keeps ? keep(pool, fd, grace_ms, settle_ms) : NULL;
     if (!leg) {
-        retire_begin(worker, fd, grace_ms);
+        retire_begin(shared, fd, grace_ms);
         return;
     }
     DL_PREPEND(pool->legs, leg);
     if (pool->count++ == 0) {
-        DL_APPEND(worker->pools, pool);
-        loop_set_alarm(&worker->loop, &pool->alarm, expires_ms(pool));
+        DL_APPEND(shared->pools, pool);
+        loop_set_alarm(&shared->loop, &pool->alarm, expires_ms(pool));
     }
     if (pool->count > share(pool))
         retire(oldest(pool));
@@ -139,7 +139,7 @@ void pool_put_settling(struct pool *pool, int fd, uint64_t grace_ms)
 /* The newest leg that has settled; as many steps as the pool may keep legs. */
 static struct retiring *newest_usable(const struct pool *pool)
 {
-    uint64_t now_ms = loop_now_ms(&pool->worker->loop);
+    uint64_t now_ms = loop_now_ms(&pool->shared->loop);
     struct retiring *leg;
     DL_FOREACH(pool->legs, leg)
     {
@@ -151,17 +151,17 @@ static struct retiring *newest_usable(const struct pool *pool)
 
 int pool_take(struct pool *pool, uint32_t events, struct poller_source *source)
 {
-    struct worker *worker = pool->worker;
+    struct shared *shared = pool->shared;
     struct retiring *leg;
     while ((leg = newest_usable(pool))) {
         int fd = leg->fd;
-        if (!is_silent(fd) || poller_move(&worker->loop.poller, fd, events, source)) {
+        if (!is_silent(fd) || poller_move(&shared->loop.poller, fd, events, source)) {
             retire(leg);
             continue;
         }
         take_out(leg);
         retire_bury(leg);
-        plane_release(worker->plane, PLANE_LEG);
+        limit_give_back(shared->limit, LIMIT_LEG);
         return fd;
     }
     return -1;
@@ -171,20 +171,20 @@ void pool_close(struct pool *pool)
 {
     pool->closed = true;
     empty(pool);
-    loop_clear_alarm(&pool->worker->loop, &pool->alarm);
+    loop_clear_alarm(&pool->shared->loop, &pool->alarm);
 }
 
-void pool_empty_all(struct worker *worker)
+void pool_empty_all(struct shared *shared)
 {
-    while (worker->pools)
-        empty(worker->pools);
+    while (shared->pools)
+        empty(shared->pools);
 }
 
-void pool_give_way(struct worker *worker, unsigned descriptors)
+void pool_give_way(struct shared *shared, unsigned descriptors)
 {
-    for (; descriptors > 0 && worker->pools; descriptors--) {
-        struct pool *pool, *first = worker->pools;
-        DL_FOREACH(worker->pools, pool)
+    for (; descriptors > 0 && shared->pools; descriptors--) {
+        struct pool *pool, *first = shared->pools;
+        DL_FOREACH(shared->pools, pool)
         {
             if (pooled_of(oldest(pool))->since_ms < pooled_of(oldest(first))->since_ms)
                 first = pool;

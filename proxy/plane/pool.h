@@ -18,11 +18,11 @@
  * `reuse_max`, rounded up, and only what the limits of descriptors have a place for besides all sessions. */
 
 #include "conf/conf.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 struct pool {
-    struct pool *prev, *next; /* in worker->pools, while it keeps legs */
-    struct worker *worker;
+    struct pool *prev, *next; /* in shared->pools, while it keeps legs */
+    struct shared *shared;
     const struct conf_backend *conf;
     struct retiring *legs; /* each within a struct pooled; the newest first */
     uint32_t count;
@@ -30,7 +30,7 @@ struct pool {
     struct alarm alarm;
 };
 
-void pool_init(struct pool *pool, struct worker *worker, const struct conf_backend *conf);
+void pool_init(struct pool *pool, struct shared *shared, const struct conf_backend *conf);
 
 /* Takes over a socket that is registered with the worker's poller. A leg that can't be kept is
  * retired with that grace, as it would be in its time. */
@@ -50,9 +50,9 @@ int pool_take(struct pool *pool, uint32_t events, struct poller_source *source);
 void pool_close(struct pool *pool);
 
 /* Retires all legs in the pools of the worker. */
-void pool_empty_all(struct worker *worker);
+void pool_empty_all(struct shared *shared);
 
 /* Retires the legs that have been idle for longest, to make places for so many descriptors. */
-void pool_give_way(struct worker *worker, unsigned descriptors);
+void pool_give_way(struct shared *shared, unsigned descriptors);
 
 #endif

@@ -54,7 +54,7 @@ static enum turn write_answer(struct session *s)
     enum relay_event event =
         relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, count, &moved);
     if (moved > 0)
-        pair_progress(&s->pair, HALF_RESPONSE, moved, loop_now_ms(&s->worker->loop));
+        pair_progress(&s->pair, HALF_RESPONSE, moved, loop_now_ms(&s->shared->loop));
     switch (event) {
     case RELAY_HELD:
         return turn_after(session_step_half(s, PAIR_EVENT_HELD, HALF_RESPONSE));
@@ -87,5 +87,5 @@ void refusal_answer(struct session *s)
         turn = write_answer(s);
     }
     if (turn != TURN_ENDED)
-        loop_put_off(&s->worker->loop, &s->task);
+        loop_put_off(&s->shared->loop, &s->task);
 }

@@ -3,6 +3,7 @@
 #include "proxy/plane/answer.h"
 #include "proxy/plane/attachment.h"
 #include "proxy/plane/head.h"
+#include "proxy/plane/origin.h"
 #include "proxy/plane/refusal.h"
 #include "proxy/plane/session.h"
 
@@ -112,10 +113,10 @@ static enum turn begin_request(struct session *s)
     if (status)
         return refusal_of_request(s, http_broken(status));
     message_forgo_upgrades(&request, may_upgrade, &s->frontend->conf->http);
-    origin_of(&origin, &text, &s->client, s->frontend->conf, &s->worker->random);
+    origin_of(&origin, &text, &s->client, s->frontend->conf, s->shared->random);
     note_request(s, &request, &origin);
     if (s->place == PLACE_SURPLUS)
-        return refusal_begin(s, plane_is_full(s->worker->plane) ? REASON_NO_DESCRIPTORS : REASON_LIMIT, 0);
+        return refusal_begin(s, limit_is_full(s->shared->limit) ? REASON_NO_DESCRIPTORS : REASON_LIMIT, 0);
     if (!rewrite_request(s, &request, &origin))
         return refusal_of_request(s, RULE_NO_MEMORY);
     http_release_head(http);
@@ -138,7 +139,7 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
     struct message_limits limits = exchange_limits(s);
     *used = 0;
     if (http_untouched(http)) {
-        s->exchange->began_ms = loop_now_ms(&s->worker->loop);
+        s->exchange->began_ms = loop_now_ms(&s->shared->loop);
         s->exchange->whole_ms = 0;
         s->exchange->asked = (struct message_asked){0};
         s->exchange->why = RULE_NONE;
@@ -155,7 +156,7 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
 static enum turn read_request_head(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
-    char *scratch = s->worker->tools.scratch;
+    char *scratch = s->shared->tools.scratch;
     size_t size = 0, used;
     enum turn turn;
     if (x->ahead) {
@@ -228,7 +229,7 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     struct relay_leg *sink = session_leg(s, LEG_BACKEND);
-    char *scratch = s->worker->tools.scratch;
+    char *scratch = s->shared->tools.scratch;
     size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
@@ -252,7 +253,7 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
 static enum turn request_went(struct session *s)
 {
     if (s->exchange->whole_ms == 0)
-        s->exchange->whole_ms = loop_now_ms(&s->worker->loop);
+        s->exchange->whole_ms = loop_now_ms(&s->shared->loop);
     if (session_leg(s, LEG_CLIENT)->broken)
         return turn_after(session_step_gone(s, LEG_CLIENT));
     if (s->pair.stage == PAIR_STAGE_BODY)

@@ -126,7 +126,7 @@ static enum turn read_response_head(struct session *s, uint64_t *budget)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     struct message_limits limits = exchange_limits(s);
-    char *bytes = s->worker->tools.scratch;
+    char *bytes = s->shared->tools.scratch;
     size_t size, used;
     enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), bytes, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
@@ -151,7 +151,7 @@ static enum turn read_response_head(struct session *s, uint64_t *budget)
 static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
 {
     struct relay_leg *sink = session_leg(s, LEG_CLIENT);
-    char *scratch = s->worker->tools.scratch;
+    char *scratch = s->shared->tools.scratch;
     size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
@@ -184,7 +184,7 @@ static enum turn response_went(struct session *s)
     http_begin(&x->http[HALF_REQUEST], HTTP_REQUEST);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
     for (enum half half = 0; half < HALF_COUNT; half++)
-        relay_free(&s->relays[half], &s->worker->tools);
+        relay_free(&s->relays[half], &s->shared->tools);
     enum turn turn = turn_stage(s, PAIR_STAGE_BETWEEN);
     if (turn != TURN_ENDED && !x->keep_backend)
         turn = attachment_part(s);

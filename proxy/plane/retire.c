@@ -9,12 +9,12 @@
 #include <unistd.h>
 #include <utlist.h>
 
-static void close_leg(struct worker *worker, int fd, bool abort)
+static void close_leg(struct shared *shared, int fd, bool abort)
 {
-    poller_remove(&worker->loop.poller, fd);
+    poller_remove(&shared->loop.poller, fd);
     if (abort) {
         socket_abort(fd);
-        counter_add(&worker->counters.resets[LEG_BACKEND], 1);
+        counter_add(&shared->counters.resets[LEG_BACKEND], 1);
     } else {
         close(fd);
     }
@@ -28,17 +28,17 @@ static void free_leg(struct grave *grave)
 void retire_bury(struct retiring *leg)
 {
     leg->fd = -1;
-    loop_bury(&leg->worker->loop, &leg->grave, free_leg);
+    loop_bury(&leg->shared->loop, &leg->grave, free_leg);
 }
 
 static void end(struct retiring *leg, bool abort)
 {
-    struct worker *worker = leg->worker;
-    close_leg(worker, leg->fd, abort);
-    plane_release(worker->plane, PLANE_LEG);
-    worker->places = true;
-    loop_clear_alarm(&worker->loop, &leg->alarm);
-    DL_DELETE(worker->retiring, leg);
+    struct shared *shared = leg->shared;
+    close_leg(shared, leg->fd, abort);
+    limit_give_back(shared->limit, LIMIT_LEG);
+    shared->freed_descriptors = true;
+    loop_clear_alarm(&shared->loop, &leg->alarm);
+    DL_DELETE(shared->retiring, leg);
     retire_bury(leg);
 }
 
@@ -51,11 +51,11 @@ void retire_abort(struct retiring *leg)
 static void on_ready(struct poller_source *source, uint32_t events)
 {
     struct retiring *leg = CONTAINER(struct retiring, source, source);
-    struct worker *worker = leg->worker;
+    struct shared *shared = leg->shared;
     ssize_t total = 0;
     (void)events;
     while (leg->fd >= 0) {
-        ssize_t n = recv(leg->fd, worker->tools.scratch, RELAY_SCRATCH, 0);
+        ssize_t n = recv(leg->fd, shared->tools.scratch, RELAY_SCRATCH, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -75,25 +75,25 @@ static void on_alarm(struct alarm *alarm)
 
 void retire_adopt(struct retiring *leg, uint64_t grace_ms)
 {
-    struct worker *worker = leg->worker;
+    struct shared *shared = leg->shared;
     leg->source.ready = on_ready;
     leg->alarm.ring = on_alarm;
-    DL_APPEND(worker->retiring, leg);
+    DL_APPEND(shared->retiring, leg);
     socket_fin(leg->fd);
-    loop_set_alarm(&worker->loop, &leg->alarm, loop_now_ms(&worker->loop) + grace_ms);
-    if (poller_move(&worker->loop.poller, leg->fd, EPOLLIN | EPOLLRDHUP, &leg->source))
+    loop_set_alarm(&shared->loop, &leg->alarm, loop_now_ms(&shared->loop) + grace_ms);
+    if (poller_move(&shared->loop.poller, leg->fd, EPOLLIN | EPOLLRDHUP, &leg->source))
         end(leg, true);
 }
 
-void retire_begin(struct worker *worker, int fd, uint64_t grace_ms)
+void retire_begin(struct shared *shared, int fd, uint64_t grace_ms)
 {
     struct retiring *leg = calloc(1, sizeof *leg);
     if (!leg) {
-        close_leg(worker, fd, true);
+        close_leg(shared, fd, true);
         return;
     }
-    leg->worker = worker;
+    leg->shared = shared;
     leg->fd = fd;
-    plane_count(worker->plane, PLANE_LEG);
+    limit_take_open(shared->limit, LIMIT_LEG);
     retire_adopt(leg, grace_ms);
 }

@@ -8,19 +8,19 @@
  * A retiring leg belongs to the worker, on whose thread it lives until a turn after its socket was closed.
  * It is not among the sessions of its server; its descriptor is among those that are promised. */
 
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 struct retiring {
     struct poller_source source;
     struct alarm alarm;
-    struct retiring *prev, *next; /* in worker->retiring, or in a pool */
+    struct retiring *prev, *next; /* in shared->retiring, or in a pool */
     struct grave grave;           /* when its socket is closed */
-    struct worker *worker;
+    struct shared *shared;
     int fd;
 };
 
 /* Takes over a socket that is registered with the worker's poller. Without memory it is reset at once. */
-void retire_begin(struct worker *worker, int fd, uint64_t grace_ms);
+void retire_begin(struct shared *shared, int fd, uint64_t grace_ms);
 
 /* The same with memory that the caller has, from malloc(): worker and fd are set, the rest is zero, and the
  * descriptor is among those promised. */

@@ -4,6 +4,7 @@
 #include "proxy/plane/backend.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/refusal.h"
+#include "proxy/plane/register.h"
 #include "reaper/container.h"
 
 #include <assert.h>
@@ -32,7 +33,7 @@ static bool connect_next(struct session *session, struct pair_input *outcome);
 
 static void log_end(struct session *s)
 {
-    struct log_ring *log = s->worker->log;
+    struct log_ring *log = s->shared->log;
     const struct pair *pair = &s->pair;
     char client[SOCKET_TEXT];
     struct line line;
@@ -63,8 +64,8 @@ static void log_end(struct session *s)
 
 static void count_end(struct session *s)
 {
-    struct counters *counters = &s->worker->counters;
-    struct counters_backend *backend = &s->worker->backends[s->frontend->conf->backend].counters;
+    struct counters *counters = &s->shared->counters;
+    struct counters_backend *backend = &s->shared->backends[s->frontend->conf->backend].counters;
     enum reason reason = (enum reason)s->pair.reason;
     counter_add(&backend->ended, 1);
     counter_add(&backend->bad, reason_weight(reason) == REASON_BAD);
@@ -119,8 +120,8 @@ static void done(struct session *s)
     log_end(s);
     count_end(s);
     session_leave_target(s);
-    loop_clear_alarm(&s->worker->loop, &s->alarm);
-    worker_session_done(s->worker, s);
+    loop_clear_alarm(&s->shared->loop, &s->alarm);
+    register_done(s);
 }
 
 /* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a
@@ -128,8 +129,8 @@ static void done(struct session *s)
 static void look_later(struct session *s)
 {
     if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
-        loop_set_alarm(&s->worker->loop, &s->alarm,
-                       loop_now_ms(&s->worker->loop) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
+        loop_set_alarm(&s->shared->loop, &s->alarm,
+                       loop_now_ms(&s->shared->loop) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
     else
         done(s);
 }
@@ -145,7 +146,7 @@ static void look_again(struct session *s)
 {
     s->reset.kind = INQUIRY_LOOK;
     s->reset.answered = on_looked;
-    if (inquiry_ask(s->worker->desk, &s->reset))
+    if (inquiry_ask(s->shared->desk, &s->reset))
         return;
     s->clearing = CLEARING_UNKNOWN;
     done(s);
@@ -154,7 +155,7 @@ static void look_again(struct session *s)
 /* Its descriptors are closed. */
 static void closed(struct session *s)
 {
-    worker_session_ended(s->worker, s);
+    register_ended(s);
     s->looks = 0;
     look_later(s);
 }
@@ -163,11 +164,11 @@ static void closed(struct session *s)
 static void finish(struct session *s)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
-        relay_free(&s->relays[half], &s->worker->tools);
+        relay_free(&s->relays[half], &s->shared->tools);
     if (s->exchange)
         exchange_end(s);
-    loop_clear_alarm(&s->worker->loop, &s->alarm);
-    loop_forget(&s->worker->loop, &s->task);
+    loop_clear_alarm(&s->shared->loop, &s->alarm);
+    loop_forget(&s->shared->loop, &s->task);
     if (!s->reset.pending)
         closed(s);
 }
@@ -197,9 +198,9 @@ static void leg_reset(struct session *s, enum leg leg, int fd)
     s->clearing = CLEARING_UNKNOWN;
     bool asked = s->reset.pending; /* about an earlier leg */
     if (!asked)
-        s->reset = (struct inquiry){
-            .kind = INQUIRY_RESET, .fd = fd, .to = &s->worker->answers, .answered = on_reset};
-    if (asked || !inquiry_ask(s->worker->desk, &s->reset))
+        s->reset =
+            (struct inquiry){.kind = INQUIRY_RESET, .fd = fd, .to = s->shared->answers, .answered = on_reset};
+    if (asked || !inquiry_ask(s->shared->desk, &s->reset))
         socket_abort(fd);
 }
 
@@ -211,7 +212,7 @@ static void leg_close(struct session *s, enum leg leg, enum close_leg how)
     struct relay_leg *l = session_leg(s, leg);
     if (l->fd < 0)
         return;
-    poller_remove(&s->worker->loop.poller, l->fd);
+    poller_remove(&s->shared->loop.poller, l->fd);
     if (how == CLOSE_LEG_VERIFIED)
         leg_reset(s, leg, l->fd);
     else if (how == CLOSE_LEG_RST)
@@ -220,7 +221,7 @@ static void leg_close(struct session *s, enum leg leg, enum close_leg how)
         close(l->fd);
     *l = (struct relay_leg){.fd = -1};
     /* What was held for this leg has nowhere to go. */
-    relay_free(&s->relays[half_to(leg)], &s->worker->tools);
+    relay_free(&s->relays[half_to(leg)], &s->shared->tools);
 }
 
 static void perform(struct session *s, pair_actions actions)
@@ -255,7 +256,7 @@ static void obey(struct session *s, pair_actions actions)
     struct pair_input outcome;
     perform(s, actions);
     while ((actions & PAIR_DO_CONNECT) && connect_next(s, &outcome)) {
-        actions = pair_step(&s->pair, &outcome, loop_now_ms(&s->worker->loop));
+        actions = pair_step(&s->pair, &outcome, loop_now_ms(&s->shared->loop));
         perform(s, actions);
     }
 }
@@ -311,7 +312,7 @@ static bool wants_sample(const struct session *s, const struct pair_input *input
 static const struct conf_tcp *tcp_of(const struct session *s, enum leg leg)
 {
     const struct conf_frontend *frontend = s->frontend->conf;
-    return leg == LEG_CLIENT ? &frontend->tcp : &s->worker->backends[frontend->backend].conf->tcp;
+    return leg == LEG_CLIENT ? &frontend->tcp : &s->shared->backends[frontend->backend].conf->tcp;
 }
 
 static void end_probes(struct session *s)
@@ -331,7 +332,7 @@ static bool gave_up(const struct session *s, pair_actions actions)
 
 bool session_step(struct session *s, struct pair_input input)
 {
-    uint64_t now_ms = loop_now_ms(&s->worker->loop);
+    uint64_t now_ms = loop_now_ms(&s->shared->loop);
     if (wants_sample(s, &input))
         sample(s, input.event);
     bool probing = track_probing(&s->pair);
@@ -346,7 +347,7 @@ bool session_step(struct session *s, struct pair_input input)
         pair_probes_sent(&s->pair, clock_ms());
     if (probing && !track_probing(&s->pair))
         end_probes(s);
-    loop_set_alarm(&s->worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    loop_set_alarm(&s->shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     return true;
 }
 
@@ -387,7 +388,7 @@ static enum reason reason_of_connect(int error)
 
 static void say_refused(struct session *s, int error)
 {
-    struct log_ring *log = s->worker->log;
+    struct log_ring *log = s->shared->log;
     if (!log_wants(log, CONF_LOG_DEBUG))
         return;
     struct line line;
@@ -408,9 +409,9 @@ static struct pair_input refused(struct session *s, int error)
     /* Another server helps against what this one did, not against what we lack. */
     bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
     if (ours)
-        s->worker->lacks = error;
+        s->shared->local_error = error;
     if (reason == REASON_NO_DESCRIPTORS)
-        pool_give_way(s->worker, PLANE_SESSION);
+        pool_give_way(s->shared, LIMIT_SESSION);
     enum pair_event event = PAIR_EVENT_REFUSED;
     if (ours)
         event = s->exchange ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
@@ -423,11 +424,11 @@ static int connect_to(struct session *s, struct target *target, const struct con
     int fd = socket_connect(&target->address, tcp);
     if (fd < 0)
         return fd;
-    if (backend_leads_back(&s->worker->backends[s->frontend->conf->backend], target, fd)) {
+    if (backend_leads_back(&s->shared->backends[s->frontend->conf->backend], target, fd)) {
         socket_abort(fd);
         return -EHOSTUNREACH;
     }
-    int error = poller_add(&s->worker->loop.poller, fd, LEG_EVENTS, &leg->source);
+    int error = poller_add(&s->shared->loop.poller, fd, LEG_EVENTS, &leg->source);
     if (error) {
         close(fd);
         return error;
@@ -455,7 +456,7 @@ static bool take_pooled(struct session *s)
 /* Turns to the next server. True when the attempt was decided at once: *outcome says how. */
 static bool connect_next(struct session *s, struct pair_input *outcome)
 {
-    struct backend *backend = &s->worker->backends[s->frontend->conf->backend];
+    struct backend *backend = &s->shared->backends[s->frontend->conf->backend];
     struct target *previous = s->target;
     leg_close(s, LEG_BACKEND, CLOSE_LEG_RST); /* an attempt that is given up, too */
     s->target = backend_pick(backend, &s->client, previous);
@@ -515,8 +516,8 @@ static void on_client_seen(struct inquiry *inquiry)
         return;
     }
     if (inquiry->hold == PEER_HOLDS)
-        loop_set_alarm(&s->worker->loop, &s->alarm,
-                       loop_now_ms(&s->worker->loop) + (CLIENT_LOOK_MS << s->looks));
+        loop_set_alarm(&s->shared->loop, &s->alarm,
+                       loop_now_ms(&s->shared->loop) + (CLIENT_LOOK_MS << s->looks));
     if (s->looks < CLIENT_LOOKS)
         s->looks++;
 }
@@ -527,9 +528,9 @@ void session_look_for_client(struct session *s)
 {
     if (!awaits_client_that_ended(s) || s->hold.pending)
         return;
-    s->hold = (struct inquiry){.kind = INQUIRY_HOLD, .to = &s->worker->answers, .answered = on_client_seen};
+    s->hold = (struct inquiry){.kind = INQUIRY_HOLD, .to = s->shared->answers, .answered = on_client_seen};
     if (peer_id(session_leg(s, LEG_CLIENT)->fd, &s->hold.peer))
-        (void)inquiry_ask(s->worker->desk, &s->hold);
+        (void)inquiry_ask(s->shared->desk, &s->hold);
 }
 
 /* ---- relaying ---- */
@@ -545,16 +546,16 @@ static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *
     for (;;) {
         uint64_t moved = 0;
         bool source_open = !s->pair.half[half].fin_in;
-        enum relay_event event = relay_work(&s->relays[half], &s->worker->tools, source, sink, source_open,
+        enum relay_event event = relay_work(&s->relays[half], &s->shared->tools, source, sink, source_open,
                                             pair_discards(&s->pair, half), budget, &moved);
         if (moved > 0)
-            pair_progress(&s->pair, half, moved, loop_now_ms(&s->worker->loop));
+            pair_progress(&s->pair, half, moved, loop_now_ms(&s->shared->loop));
         *budget -= moved < *budget ? moved : *budget;
         switch (event) {
         case RELAY_BLOCKED:
             return true;
         case RELAY_MORE:
-            loop_put_off(&s->worker->loop, &s->task);
+            loop_put_off(&s->shared->loop, &s->task);
             return true;
         case RELAY_HELD:
             if (!session_step_half(s, PAIR_EVENT_HELD, half))
@@ -645,7 +646,7 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
         l->error = -ECONNRESET;
         l->broken = true;
     }
-    loop_do_soon(&s->worker->loop, &s->task);
+    loop_do_soon(&s->shared->loop, &s->task);
 }
 
 static void client_ready(struct poller_source *source, uint32_t events)
@@ -683,8 +684,8 @@ static void on_alarm(struct alarm *alarm)
     } else if (loop_is_queued(&s->task)) {
         /* No time is held against a session that waits for us: its work comes first, and without delay. */
         s->expired = true;
-        loop_forget(&s->worker->loop, &s->task);
-        loop_do_soon(&s->worker->loop, &s->task);
+        loop_forget(&s->shared->loop, &s->task);
+        loop_do_soon(&s->shared->loop, &s->task);
     } else {
         expire(s);
     }
@@ -695,18 +696,18 @@ static void on_alarm(struct alarm *alarm)
 /* A request is needed before there is anything to connect for; bytes may come from either side. */
 static void begin(struct session *s)
 {
-    struct worker *worker = s->worker;
+    struct shared *shared = s->shared;
     const struct deadlines *deadlines = &s->frontend->conf->deadlines;
-    size_t targets = backend_target_count(&worker->backends[s->frontend->conf->backend]);
-    uint64_t now_ms = loop_now_ms(&worker->loop);
+    size_t targets = backend_target_count(&shared->backends[s->frontend->conf->backend]);
+    uint64_t now_ms = loop_now_ms(&shared->loop);
     for (enum half half = 0; half < HALF_COUNT; half++)
         s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .is_stream = !s->exchange};
     if (s->exchange)
         pair_init_messages(&s->pair, deadlines, now_ms);
     else
         pair_init(&s->pair, deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
-    worker_session_opened(worker, s);
-    loop_set_alarm(&worker->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    register_opened(s);
+    loop_set_alarm(&shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     if (!s->exchange)
         obey(s, PAIR_DO_CONNECT);
 }
@@ -727,13 +728,13 @@ static struct session *allocate(const struct frontend *frontend)
     return &both->session;
 }
 
-int session_open(struct worker *worker, struct frontend *frontend, enum place place, int fd,
+int session_open(struct shared *shared, struct frontend *frontend, enum place place, int fd,
                  const union socket_address *client)
 {
     struct session *s = allocate(frontend);
     if (!s)
         return -ENOMEM;
-    s->worker = worker;
+    s->shared = shared;
     s->frontend = frontend;
     s->place = place;
     s->client = *client;
@@ -744,7 +745,7 @@ int session_open(struct worker *worker, struct frontend *frontend, enum place pl
     s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
     s->alarm.ring = on_alarm;
     s->task.run = on_task;
-    int error = poller_add(&worker->loop.poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
+    int error = poller_add(&shared->loop.poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
     if (error) {
         free(s);
         return error;

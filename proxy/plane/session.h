@@ -17,10 +17,9 @@
 
 #include "proxy/plane/exchange.h"
 #include "proxy/plane/inquiry.h"
-#include "proxy/plane/place.h"
 #include "proxy/plane/relay.h"
 #include "proxy/plane/socket.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 #include "reaper/policy/pair.h"
 
 struct session_leg {
@@ -29,9 +28,9 @@ struct session_leg {
 };
 
 struct session {
-    struct session *prev, *next; /* in worker->sessions */
+    struct session *prev, *next; /* in shared->sessions */
     struct grave grave;          /* when it is done */
-    struct worker *worker;
+    struct shared *shared;
     struct frontend *frontend;
     struct target *target; /* of the present or last attempt; NULL: none yet */
     struct pair pair;
@@ -54,7 +53,7 @@ struct session {
 
 /* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place that was taken
  * for it, unless it fails: -ENOMEM, or what registering the socket returned. */
-int session_open(struct worker *worker, struct frontend *frontend, enum place place, int fd,
+int session_open(struct shared *shared, struct frontend *frontend, enum place place, int fd,
                  const union socket_address *client);
 
 /* Ends it when it comes to rest, within the `drain` deadline. It may end, but is not freed, before this

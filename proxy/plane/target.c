@@ -1,7 +1,7 @@
 #include "proxy/plane/target.h"
 
 #include "proxy/plane/rendezvous.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ static void free_if_unused(struct target *target)
     free(target);
 }
 
-struct target *target_new(struct worker *worker, const struct conf_backend *conf,
+struct target *target_new(struct shared *shared, const struct conf_backend *conf,
                           const struct conf_server *server, const struct conf_address *address,
                           const char *text, struct health_pool *health)
 {
@@ -28,12 +28,12 @@ struct target *target_new(struct worker *worker, const struct conf_backend *conf
         free(target);
         return NULL;
     }
-    target->worker = worker;
+    target->shared = shared;
     target->conf = conf;
     target->server = server;
     target->address = *address;
     target->hash = rendezvous_server(address);
-    pool_init(&target->pool, worker, conf);
+    pool_init(&target->pool, shared, conf);
     if (text) {
         snprintf(target->text, sizeof target->text, "%s", text);
     } else {
@@ -110,7 +110,7 @@ void target_release_detached(struct target *target)
 
 static void say_set_aside(const struct target *target, int error, uint64_t for_ms)
 {
-    struct log_ring *log = target->worker->log;
+    struct log_ring *log = target->shared->log;
     struct line line;
     if (!log_wants(log, CONF_LOG_WARNING))
         return;
@@ -124,7 +124,7 @@ static void say_set_aside(const struct target *target, int error, uint64_t for_m
 
 static void say_back(const struct target *target)
 {
-    struct log_ring *log = target->worker->log;
+    struct log_ring *log = target->shared->log;
     struct line line;
     if (!log_wants(log, CONF_LOG_INFO))
         return;
@@ -140,7 +140,7 @@ void target_tell(struct target *target, int error)
         say_back(target);
     if (error == 0 || !health_is_servers(error))
         return;
-    uint64_t for_ms = health_failed(target->health, target->conf, loop_now_ms(&target->worker->loop));
+    uint64_t for_ms = health_failed(target->health, target->conf, loop_now_ms(&target->shared->loop));
     if (for_ms > 0)
         say_set_aside(target, error, for_ms);
 }

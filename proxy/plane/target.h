@@ -19,10 +19,10 @@
 #include <stdint.h>
 
 struct check;
-struct worker;
+struct shared;
 
 struct target {
-    struct worker *worker;
+    struct shared *shared;
     const struct conf_backend *conf;
     const struct conf_server *server; /* as it was configured */
     struct conf_address address;
@@ -42,7 +42,7 @@ struct target {
 };
 
 /* Without `text` the address itself is the text. NULL: out of memory. */
-struct target *target_new(struct worker *worker, const struct conf_backend *conf,
+struct target *target_new(struct shared *shared, const struct conf_backend *conf,
                           const struct conf_server *server, const struct conf_address *address,
                           const char *text, struct health_pool *health);
 

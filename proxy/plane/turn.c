@@ -34,7 +34,7 @@ void turn_charge(uint64_t *budget, uint64_t bytes)
 void turn_progress(struct session *s, enum half half, uint64_t moved)
 {
     if (moved > 0)
-        pair_progress(&s->pair, half, moved, loop_now_ms(&s->worker->loop));
+        pair_progress(&s->pair, half, moved, loop_now_ms(&s->shared->loop));
 }
 
 enum turn turn_complete(struct session *s)
@@ -64,7 +64,7 @@ enum turn turn_relay(struct session *s, enum half half, enum relay_event event)
     case RELAY_BLOCKED:
         return TURN_BLOCKED;
     case RELAY_MORE:
-        loop_put_off(&s->worker->loop, &s->task);
+        loop_put_off(&s->shared->loop, &s->task);
         return TURN_BLOCKED;
     case RELAY_HELD:
         return turn_after(session_step_half(s, PAIR_EVENT_HELD, half));
@@ -99,7 +99,7 @@ enum turn turn_unseen(struct session *s, enum half half, uint64_t *budget)
     uint64_t unseen = http_unseen(http);
     uint64_t moved = 0;
     relay->limit_bytes = unseen;
-    enum relay_event event = relay_work(relay, &s->worker->tools, session_leg(s, half_source(half)),
+    enum relay_event event = relay_work(relay, &s->shared->tools, session_leg(s, half_source(half)),
                                         session_leg(s, half_sink(half)), unseen > 0, false, budget, &moved);
     if (unseen > 0)
         http_skip(http, unseen - relay->limit_bytes);

@@ -2,7 +2,6 @@
 
 #include "proxy/plane/backend.h"
 #include "proxy/plane/listener.h"
-#include "proxy/plane/place.h"
 #include "proxy/plane/pool.h"
 #include "proxy/plane/resolve.h"
 #include "proxy/plane/retire.h"
@@ -23,49 +22,23 @@ enum { RETIRED_PER_PASS = 64, ABORTS_PER_PASS = 64 };
  * thousand. */
 enum { ABORTS_WAIT_MS = 1000 };
 
-/* ---- sessions ---- */
-
-void worker_session_opened(struct worker *worker, struct session *session)
-{
-    /* Unique among workers: they count in steps of their number. */
-    session->id = worker->next_id;
-    worker->next_id += plane_worker_count(worker->plane);
-    counter_add(&worker->counters.accepted, 1);
-    counter_add(&worker->backends[session->frontend->conf->backend].counters.opened, 1);
-    DL_APPEND(worker->sessions, session);
-}
-
-void worker_session_ended(struct worker *worker, struct session *session)
-{
-    place_give_back(worker->plane, session->frontend, session->place);
-    worker->places = true;
-}
-
-void worker_session_done(struct worker *worker, struct session *session)
-{
-    if (worker->drain_next == session)
-        worker->drain_next = session->next;
-    DL_DELETE(worker->sessions, session);
-    loop_bury(&worker->loop, &session->grave, session_free);
-}
-
 /* ---- life ---- */
 
 static void close_handles(struct worker *worker)
 {
-    loop_clear_alarm(&worker->loop, &worker->collecting);
-    loop_close(&worker->loop);
-    resolve_unsubscribe(plane_resolver(worker->plane), &worker->addresses);
+    loop_clear_alarm(&worker->shared.loop, &worker->collecting);
+    loop_close(&worker->shared.loop);
+    resolve_unsubscribe(worker->settings.resolver, &worker->addresses);
     uv_close((uv_handle_t *)&worker->wake, NULL);
-    resolve_close(plane_resolver(worker->plane), &worker->loop.uv);
+    resolve_close(worker->settings.resolver, &worker->shared.loop.uv);
 }
 
 /* An end is carried out in steps of a pass each, however many there are to be told. */
 
 static bool pools_are_empty(struct worker *worker)
 {
-    pool_give_way(worker, RETIRED_PER_PASS);
-    return !worker->pools;
+    pool_give_way(&worker->shared, RETIRED_PER_PASS);
+    return !worker->shared.pools;
 }
 
 static bool listeners_are_closed(struct worker *worker)
@@ -75,7 +48,7 @@ static bool listeners_are_closed(struct worker *worker)
         closed = listener_finish(&worker->listeners[i]) && closed;
     if (closed && !worker->drains) {
         worker->drains = true;
-        worker->drain_next = worker->sessions;
+        worker->shared.drain_next = worker->shared.sessions;
     }
     return closed;
 }
@@ -83,12 +56,12 @@ static bool listeners_are_closed(struct worker *worker)
 /* Sessions that have been accepted by now; there are no others to come. */
 static bool sessions_are_told(struct worker *worker)
 {
-    while (worker->drain_next && !loop_share_is_over(&worker->loop)) {
-        struct session *session = worker->drain_next;
-        worker->drain_next = session->next;
+    while (worker->shared.drain_next && !loop_share_is_over(&worker->shared.loop)) {
+        struct session *session = worker->shared.drain_next;
+        worker->shared.drain_next = session->next;
         session_drain(session);
     }
-    return !worker->drain_next;
+    return !worker->shared.drain_next;
 }
 
 static void drain_some(struct worker *worker)
@@ -96,7 +69,7 @@ static void drain_some(struct worker *worker)
     bool closed = listeners_are_closed(worker);
     bool empty = pools_are_empty(worker);
     if (!closed || !empty || !sessions_are_told(worker))
-        loop_put_off(&worker->loop, &worker->ending);
+        loop_put_off(&worker->shared.loop, &worker->ending);
 }
 
 static void on_ending(struct task *task)
@@ -106,23 +79,23 @@ static void on_ending(struct task *task)
 
 static bool may_abort(const struct worker *worker, int count)
 {
-    bool waited = loop_now_ms(&worker->loop) - worker->aborting_ms > ABORTS_WAIT_MS;
-    return count < ABORTS_PER_PASS && !loop_share_is_over(&worker->loop) &&
-           (waited || log_has_room(worker->log));
+    bool waited = loop_now_ms(&worker->shared.loop) - worker->aborting_ms > ABORTS_WAIT_MS;
+    return count < ABORTS_PER_PASS && !loop_share_is_over(&worker->shared.loop) &&
+           (waited || log_has_room(worker->shared.log));
 }
 
 static bool retiring_are_aborted(struct worker *worker)
 {
-    while (worker->retiring && !loop_share_is_over(&worker->loop))
-        retire_abort(worker->retiring);
-    return !worker->retiring;
+    while (worker->shared.retiring && !loop_share_is_over(&worker->shared.loop))
+        retire_abort(worker->shared.retiring);
+    return !worker->shared.retiring;
 }
 
 static bool sessions_are_aborted(struct worker *worker)
 {
     struct session *session, *next;
     int count = 0;
-    DL_FOREACH_SAFE(worker->sessions, session, next)
+    DL_FOREACH_SAFE(worker->shared.sessions, session, next)
     {
         if (!may_abort(worker, count))
             return false;
@@ -137,44 +110,45 @@ static void abort_some(struct alarm *alarm)
     struct worker *worker = CONTAINER(struct worker, aborting, alarm);
     bool empty = pools_are_empty(worker);
     if (!empty || !retiring_are_aborted(worker) || !sessions_are_aborted(worker))
-        loop_set_alarm(&worker->loop, alarm, loop_now_ms(&worker->loop) + 1);
+        loop_set_alarm(&worker->shared.loop, alarm, loop_now_ms(&worker->shared.loop) + 1);
 }
 
 static bool is_resolving(const struct worker *worker)
 {
-    return resolve_is_busy(plane_resolver(worker->plane), &worker->loop.uv);
+    return resolve_is_busy(worker->settings.resolver, &worker->shared.loop.uv);
 }
 
 static void enter_mode(struct worker *worker, enum worker_mode mode)
 {
     worker->entered = mode;
-    for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
-        backend_stop_checks(&worker->backends[i]);
-    loop_forget(&worker->loop, &worker->ending);
-    worker->drain_next = NULL;
+    worker->shared.ends = true;
+    for (size_t i = 0; i < worker->settings.conf->backend_count; i++)
+        backend_stop_checks(&worker->shared.backends[i]);
+    loop_forget(&worker->shared.loop, &worker->ending);
+    worker->shared.drain_next = NULL;
     if (mode == WORKER_DRAINING) {
-        loop_put_off(&worker->loop, &worker->ending);
+        loop_put_off(&worker->shared.loop, &worker->ending);
         return;
     }
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i]);
-    worker->aborting_ms = loop_now_ms(&worker->loop);
-    loop_set_alarm(&worker->loop, &worker->aborting, worker->aborting_ms);
+    worker->aborting_ms = loop_now_ms(&worker->shared.loop);
+    loop_set_alarm(&worker->shared.loop, &worker->aborting, worker->aborting_ms);
 }
 
 /* Answers that end thousands of sessions at once wait for the log, as those do who abort them; a while. */
 static void collect_some(struct alarm *alarm)
 {
     struct worker *worker = CONTAINER(struct worker, collecting, alarm);
-    uint64_t now_ms = loop_now_ms(&worker->loop);
+    uint64_t now_ms = loop_now_ms(&worker->shared.loop);
     bool waited = worker->collecting_ms != 0 && now_ms - worker->collecting_ms > ABORTS_WAIT_MS;
-    if ((waited || log_has_room(worker->log)) && !inquiry_collect(&worker->answers)) {
+    if ((waited || log_has_room(worker->shared.log)) && !inquiry_collect(&worker->answers)) {
         worker->collecting_ms = 0;
         return;
     }
     if (worker->collecting_ms == 0)
         worker->collecting_ms = now_ms;
-    loop_set_alarm(&worker->loop, alarm, now_ms + 1);
+    loop_set_alarm(&worker->shared.loop, alarm, now_ms + 1);
 }
 
 static void on_wake(uv_async_t *handle)
@@ -183,37 +157,39 @@ static void on_wake(uv_async_t *handle)
     int mode = atomic_load(&worker->mode);
     if (mode != (int)worker->entered)
         enter_mode(worker, (enum worker_mode)mode);
-    for (size_t i = 0; i < plane_conf(worker->plane)->backend_count; i++)
-        backend_update(&worker->backends[i]);
+    for (size_t i = 0; i < worker->settings.conf->backend_count; i++)
+        backend_update(&worker->shared.backends[i]);
     collect_some(&worker->collecting);
-    loop_settle(&worker->loop);
+    loop_settle(&worker->shared.loop);
 }
 
 static bool may_stop(const struct worker *worker)
 {
-    return worker->entered != WORKER_RUNNING && !loop_is_queued(&worker->ending) && !worker->sessions &&
-           !worker->pools && !worker->retiring && !loop_is_closing(&worker->loop);
+    return worker->entered != WORKER_RUNNING && !loop_is_queued(&worker->ending) &&
+           !worker->shared.sessions && !worker->shared.pools && !worker->shared.retiring &&
+           !loop_is_closing(&worker->shared.loop);
 }
 
 /* The end of every pass. */
 static void settled(void *context)
 {
     struct worker *worker = context;
-    bool places = worker->places;
-    worker->places = false;
-    for (size_t i = 0; places && i < worker->listener_count; i++)
+    bool freed = worker->shared.freed_descriptors;
+    worker->shared.freed_descriptors = false;
+    for (size_t i = 0; freed && i < worker->listener_count; i++)
         listener_resume(&worker->listeners[i]);
-    log_flush(worker->log);
+    log_flush(worker->shared.log);
     if (may_stop(worker)) {
         close_handles(worker);
         if (is_resolving(worker))
-            uv_stop(&worker->loop.uv);
+            uv_stop(&worker->shared.loop.uv);
     }
 }
 
-void worker_backend_ready(struct worker *worker, const struct backend *backend)
+static void on_backend_ready(struct shared *shared, const struct backend *backend)
 {
-    size_t index = (size_t)(backend - worker->backends);
+    struct worker *worker = CONTAINER(struct worker, shared, shared);
+    size_t index = (size_t)(backend - worker->shared.backends);
     for (size_t i = 0; i < worker->listener_count && worker->entered == WORKER_RUNNING; i++)
         if (worker->listeners[i].frontend->conf->backend == index)
             listener_open(&worker->listeners[i]);
@@ -222,16 +198,16 @@ void worker_backend_ready(struct worker *worker, const struct backend *backend)
 static void thread_main(void *context)
 {
     struct worker *worker = context;
-    loop_settle(&worker->loop); /* what worker_init() logged and set */
-    uv_run(&worker->loop.uv, UV_RUN_DEFAULT);
+    loop_settle(&worker->shared.loop); /* what worker_init() logged and set */
+    uv_run(&worker->shared.loop.uv, UV_RUN_DEFAULT);
     if (is_resolving(worker))
-        uv_run(&worker->loop.uv, UV_RUN_NOWAIT); /* what was closed and cancelled */
-    plane_worker_stopped(worker->plane);
+        uv_run(&worker->shared.loop.uv, UV_RUN_NOWAIT); /* what was closed and cancelled */
+    worker->settings.stopped(worker->settings.context);
 }
 
 static int init_listeners(struct worker *worker, const int *fds)
 {
-    const struct conf *conf = plane_conf(worker->plane);
+    const struct conf *conf = worker->settings.conf;
     size_t count = 0;
     for (size_t f = 0; f < conf->frontend_count; f++)
         count += conf->frontends[f].listen_count;
@@ -242,48 +218,61 @@ static int init_listeners(struct worker *worker, const int *fds)
     for (size_t f = 0; f < conf->frontend_count; f++)
         for (size_t l = 0; l < conf->frontends[f].listen_count; l++) {
             size_t i = worker->listener_count++;
-            listener_init(&worker->listeners[i], worker, plane_frontend(worker->plane, f), fds[i]);
+            listener_init(&worker->listeners[i], &worker->shared, &worker->settings.frontends[f], fds[i]);
         }
     return 0;
 }
 
 static int init_backends(struct worker *worker)
 {
-    const struct conf *conf = plane_conf(worker->plane);
-    worker->backends = calloc(conf->backend_count, sizeof *worker->backends);
-    if (!worker->backends)
+    const struct conf *conf = worker->settings.conf;
+    worker->shared.backends = calloc(conf->backend_count, sizeof *worker->shared.backends);
+    if (!worker->shared.backends)
         return -ENOMEM;
     int error = 0;
     for (size_t i = 0; i < conf->backend_count && !error; i++)
-        error = backend_init(&worker->backends[i], &conf->backends[i], plane_health(worker->plane, i),
-                             plane_resolver(worker->plane), worker);
-    if (!error && worker->index == 0) /* the others are started behind the first */
-        error = resolve_start(plane_resolver(worker->plane), &worker->loop.uv, worker->log);
+        error = backend_init(&worker->shared.backends[i], &conf->backends[i], &worker->settings.health[i],
+                             worker->settings.resolver, &worker->shared);
+    if (!error && worker->settings.index == 0) /* the others are started behind the first */
+        error = resolve_start(worker->settings.resolver, &worker->shared.loop.uv, worker->shared.log);
     return error;
 }
 
-int worker_init(struct worker *worker, struct plane *plane, unsigned index, const int *listen_fds)
+static void init_shared(struct worker *worker, const struct worker_settings *settings)
+{
+    struct shared *shared = &worker->shared;
+    shared->limit = settings->limit;
+    shared->conf = settings->conf;
+    shared->index = settings->index;
+    shared->workers = settings->workers;
+    shared->next_id = settings->index + 1;
+    shared->random = &worker->random;
+    shared->backend_ready = on_backend_ready;
+    shared->log = log_ring(settings->log);
+    shared->tools.scratch = malloc(RELAY_SCRATCH);
+    shared->desk = settings->desk; /* without it nothing is confirmed, and the log says so */
+    shared->answers = &worker->answers;
+}
+
+int worker_init(struct worker *worker, const struct worker_settings *settings, const int *listen_fds)
 {
     memset(worker, 0, sizeof *worker);
-    worker->plane = plane;
-    worker->index = index;
-    worker->next_id = index + 1;
+    worker->settings = *settings;
     worker->aborting.ring = abort_some;
     worker->collecting.ring = collect_some;
     worker->ending.run = on_ending;
-    int error = loop_init(&worker->loop, settled, worker);
+    int error = loop_init(&worker->shared.loop, settled, worker);
     if (error)
         return error;
-    uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
+    uv_async_init(&worker->shared.loop.uv, &worker->wake, on_wake);
     worker->wake.data = worker;
     error = inquiry_answers_init(&worker->answers, &worker->wake);
     /* Before the backends look for the first time: what is found behind that wakes this worker. */
-    resolve_subscribe(plane_resolver(plane), &worker->addresses, &worker->wake);
-    worker->log = log_ring(plane_log(plane));
-    worker->desk = plane_desk(plane); /* without it nothing is confirmed, and the log says so */
-    worker->tools.scratch = malloc(RELAY_SCRATCH);
+    resolve_subscribe(settings->resolver, &worker->addresses, &worker->wake);
+    init_shared(worker, settings);
     if (!error)
-        error = worker->log && worker->tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
+        error =
+            worker->shared.log && worker->shared.tools.scratch ? init_listeners(worker, listen_fds) : -ENOMEM;
     if (!error)
         error = init_backends(worker);
     if (error) {
@@ -306,21 +295,21 @@ void worker_set_mode(struct worker *worker, enum worker_mode mode)
 
 bool worker_free(struct worker *worker)
 {
-    if (loop_is_closing(&worker->loop) && is_resolving(worker))
+    if (loop_is_closing(&worker->shared.loop) && is_resolving(worker))
         return false;
-    if (!loop_is_closing(&worker->loop)) { /* its thread never ran */
+    if (!loop_is_closing(&worker->shared.loop)) { /* its thread never ran */
         close_handles(worker);
-        uv_run(&worker->loop.uv, UV_RUN_DEFAULT);
+        uv_run(&worker->shared.loop.uv, UV_RUN_DEFAULT);
     }
-    loop_end(&worker->loop);
+    loop_end(&worker->shared.loop);
     for (size_t i = 0; i < worker->listener_count; i++)
         listener_close(&worker->listeners[i]);
-    for (size_t i = 0; worker->backends && i < plane_conf(worker->plane)->backend_count; i++)
-        backend_free(&worker->backends[i]);
-    pipe_pool_free(&worker->tools.pipes);
+    for (size_t i = 0; worker->shared.backends && i < worker->settings.conf->backend_count; i++)
+        backend_free(&worker->shared.backends[i]);
+    pipe_pool_free(&worker->shared.tools.pipes);
     inquiry_answers_free(&worker->answers);
-    free(worker->tools.scratch);
+    free(worker->shared.tools.scratch);
     free(worker->listeners);
-    free(worker->backends);
+    free(worker->shared.backends);
     return true;
 }

@@ -1,6 +1,7 @@
 #include "tests/simulation/host.h"
 
 #include "proxy/plane/peer.h"
+#include "proxy/plane/register.h"
 #include "reaper/container.h"
 #include "tests/simulation/clock.h"
 
@@ -124,7 +125,7 @@ static void print_step(size_t index, const struct pair *pair, const struct pair_
 static void attached(const struct session *session)
 {
     struct connection *c = network_connection(session->legs[LEG_BACKEND].relay.fd);
-    host.shared += c->session != session->id;
+    host.taken_over += c->session != session->id;
     c->session = (size_t)session->id;
     hosted_of(session)->legs[LEG_BACKEND] = c;
 }
@@ -160,14 +161,15 @@ pair_actions __wrap_pair_step(struct pair *pair, const struct pair_input *input,
 
 /* ---- what a worker is to its sessions ---- */
 
-void worker_session_opened(struct worker *worker, struct session *session)
+void register_opened(struct session *session)
 {
+    struct shared *shared = session->shared;
     session->id = host.opening;
     simulation->hosted(host.opening)->session = session;
-    DL_APPEND(worker->sessions, session);
+    DL_APPEND(shared->sessions, session);
 }
 
-void worker_session_ended(struct worker *worker, struct session *session)
+void register_ended(struct session *session)
 {
     const struct pair *pair = &session->pair;
     struct hosted *run = hosted_of(session);
@@ -183,49 +185,18 @@ void worker_session_ended(struct worker *worker, struct session *session)
     for (enum half half = 0; half < HALF_COUNT; half++)
         must(run, !session->relays[half].held && !session->relays[half].pipe,
              "no buffer outlives its session");
-    (void)worker;
 }
 
-void worker_session_done(struct worker *worker, struct session *session)
+void register_done(struct session *session)
 {
+    struct shared *shared = session->shared;
     struct hosted *run = hosted_of(session);
     must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
-    DL_DELETE(worker->sessions, session);
+    DL_DELETE(shared->sessions, session);
     run->session = NULL;
-    loop_bury(&worker->loop, &session->grave, session_free);
+    loop_bury(&shared->loop, &session->grave, session_free);
     run->over = true;
     host.over++;
-}
-
-bool plane_admit(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    host.promised += descriptors;
-    return true;
-}
-
-bool plane_is_full(struct plane *plane)
-{
-    (void)plane;
-    return false;
-}
-
-void plane_count(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    host.promised += descriptors;
-}
-
-void plane_release(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    host.promised -= descriptors;
-}
-
-unsigned plane_worker_count(const struct plane *plane)
-{
-    (void)plane;
-    return 1;
 }
 
 size_t backend_target_count(const struct backend *backend)
@@ -316,7 +287,7 @@ bool inquiry_ask(struct inquiry_desk *desk, struct inquiry *inquiry)
     inquiry->pending = true;
     inquiry->next = host.answers;
     host.answers = inquiry;
-    loop_put_off(&host.worker.loop, &host.answering);
+    loop_put_off(&host.shared.loop, &host.answering);
     return true;
 }
 
@@ -408,7 +379,7 @@ static void plan_sharing(void)
     backend_conf.reuse_max = 1 + random_below(one_in(2) ? 4 : 100);
     backend_conf.reuse_idle_ms = 1 + random_below(one_in(2) ? 100 : 10000);
     for (size_t i = 0; i < SERVERS_MAX; i++)
-        pool_init(&host.targets[i].pool, &host.worker, &backend_conf);
+        pool_init(&host.targets[i].pool, &host.shared, &backend_conf);
 }
 
 /* What the worker does at the end of a pass is not simulated. */
@@ -419,8 +390,10 @@ static void settled(void *context)
 
 static void begin_batch(uint64_t seed, size_t size)
 {
-    struct host fresh = {
-        .verbose = host.verbose, .sessions = host.sessions, .steps = host.steps, .shared = host.shared};
+    struct host fresh = {.verbose = host.verbose,
+                         .sessions = host.sessions,
+                         .steps = host.steps,
+                         .taken_over = host.taken_over};
     fresh.bytes = host.bytes;
     memcpy(fresh.ended, host.ended, sizeof fresh.ended);
     host = fresh;
@@ -431,12 +404,16 @@ static void begin_batch(uint64_t seed, size_t size)
              simulation->name, seed, size);
     host.stop_at_ms = host.drain_at_ms = NEVER;
     plan_misfortunes();
-    if (loop_init(&host.worker.loop, settled, NULL))
+    if (loop_init(&host.shared.loop, settled, NULL))
         broken(0, "a loop begins");
     wheel_init(&host.starts, network.now_ms);
     static char scratch[RELAY_SCRATCH];
-    host.worker.tools.scratch = scratch;
-    host.worker.backends = &host.backend;
+    host.shared.tools.scratch = scratch;
+    host.limit.max = UINT64_MAX / 2;
+    host.shared.limit = &host.limit;
+    host.shared.workers = 1;
+    host.shared.random = &host.random;
+    host.shared.backends = &host.backend;
     host.answering.run = answer_inquiries;
     host.backend.conf = &backend_conf;
     if (simulation->shares)
@@ -458,7 +435,7 @@ static void start_session(size_t index)
     hosted->accepted_ms = hosted->attempt_ms = hosted->phase_ms = network.now_ms;
     hosted->stopped_ms = host.stopped_ms;
     host.opening = index;
-    if (session_open(&host.worker, hosted->frontend, PLACE_SERVED, fd, &nobody) == 0)
+    if (session_open(&host.shared, hosted->frontend, PLACE_SERVED, fd, &nobody) == 0)
         return;
     must(hosted, network.allocations_per_failure > 0, "a session can be opened");
     socket_abort(fd); /* as the listener does */
@@ -479,9 +456,9 @@ static void drain(void)
 {
     struct session *session, *next;
     host.drain_at_ms = NEVER;
-    host.worker.entered = WORKER_DRAINING;
-    pool_empty_all(&host.worker);
-    DL_FOREACH_SAFE(host.worker.sessions, session, next)
+    host.shared.ends = true;
+    pool_empty_all(&host.shared);
+    DL_FOREACH_SAFE(host.shared.sessions, session, next)
     {
         hosted_of(session)->drain_ms = network.now_ms;
         session_drain(session);
@@ -495,20 +472,20 @@ static void run_passes(void)
     if (host.drain_at_ms <= network.now_ms)
         drain();
     do
-        host.worker.loop.poller.waiting(host.worker.loop.poller.context);
-    while (uv_run(&host.worker.loop.uv, UV_RUN_NOWAIT) || network.edges);
+        host.shared.loop.poller.waiting(host.shared.loop.poller.context);
+    while (uv_run(&host.shared.loop.uv, UV_RUN_NOWAIT) || network.edges);
 }
 
 static uint64_t next_ms(void)
 {
-    uint64_t next = min_of(clock_next_ms(&host.worker.loop.uv), wheel_next_ms(&host.starts));
+    uint64_t next = min_of(clock_next_ms(&host.shared.loop.uv), wheel_next_ms(&host.starts));
     return min_of(min_of(next, host.drain_at_ms), network_next_ms());
 }
 
 /* Whether a session lives, or what it left behind: retiring legs, and alarms of whatever kind. */
 static bool lives(void)
 {
-    return host.over < host.size || host.worker.retiring || wheel_next_ms(&host.worker.loop.wheel) != NEVER;
+    return host.over < host.size || host.shared.retiring || wheel_next_ms(&host.shared.loop.wheel) != NEVER;
 }
 
 static void run_batch(uint64_t seed, size_t size)
@@ -528,10 +505,10 @@ static void run_batch(uint64_t seed, size_t size)
         network_run(max_of(at_ms, network_clock_ms()));
         run_passes();
         if (host.verbose)
-            wheel_check(&host.worker.loop.wheel);
+            wheel_check(&host.shared.loop.wheel);
     }
-    must(simulation->hosted(0), host.promised == 0, "no place outlives its descriptor");
-    pipe_pool_free(&host.worker.tools.pipes);
+    must(simulation->hosted(0), host.limit.taken == 0, "no place outlives its descriptor");
+    pipe_pool_free(&host.shared.tools.pipes);
     network_end();
 }
 

@@ -9,6 +9,7 @@
  * knows of one. One thread. */
 
 #include "proxy/plane/backend.h"
+#include "proxy/plane/origin.h"
 #include "proxy/plane/session.h"
 #include "tests/simulation/network.h"
 
@@ -53,7 +54,7 @@ struct simulation {
 struct host {
     uint64_t seed; /* of this batch */
     size_t size;
-    struct worker worker;
+    struct shared shared;
     struct inquiry *answers; /* on their way to the worker */
     struct task answering;
     struct backend backend;
@@ -66,10 +67,11 @@ struct host {
     uint64_t stopped_ms; /* so far */
     size_t opening;      /* whose session is being opened */
     size_t connecting;   /* which one looks for a server */
-    unsigned promised;   /* descriptors of legs that left their sessions */
+    struct origin_random random;
+    struct limit limit; /* of descriptors of legs that left their sessions */
     bool verbose;
     uint64_t sessions, steps, bytes, ended[REASON_COUNT]; /* of all batches */
-    uint64_t shared;                                      /* legs taken over from another session */
+    uint64_t taken_over;                                  /* legs taken over from another session */
 };
 
 extern struct host host;

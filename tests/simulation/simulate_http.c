@@ -523,7 +523,7 @@ static void print_totals(void)
     printf("%" PRIu64 " of them healthy; of %" PRIu64 " requests %" PRIu64
            " were answered by a server, %" PRIu64 " by us, %" PRIu64 " were sent twice; %" PRIu64
            " went over another session's connection; %" PRIu64 " answers ended by FIN where they were cut\n",
-           totals.healthy, totals.asks, totals.answered, totals.own, totals.repeated, host.shared,
+           totals.healthy, totals.asks, totals.answered, totals.own, totals.repeated, host.taken_over,
            totals.cut);
 }
 

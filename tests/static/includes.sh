@@ -20,7 +20,8 @@ reaper/        | reaper/ |
 conf/          | conf/ reaper/ | libfyaml.h uthash.h
 bench/         | bench/ reaper/ | uv.h llhttp.h jansson.h uthash.h
 proxy/loop/    | proxy/loop/ reaper/policy/wheel.h reaper/container.h | uv.h utlist.h
-proxy/plane/   | proxy/plane/ proxy/loop/ proxy/watch/counters.h proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h llhttp.h uthash.h utlist.h
+proxy/shared/  | proxy/shared/ proxy/loop/ proxy/plane/relay.h proxy/watch/counters.h proxy/watch/log.h conf/ reaper/ | uv.h
+proxy/plane/   | proxy/plane/ proxy/shared/ proxy/loop/ proxy/watch/counters.h proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h llhttp.h uthash.h utlist.h
 proxy/patrol/  | proxy/patrol/ proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h
 proxy/watch/   | proxy/watch/ conf/ reaper/ version.h | uv.h llhttp.h jansson.h uthash.h microhttpd.h
 proxy/command/ | proxy/ bench/ conf/ reaper/ version.h | uv.h jansson.h uthash.h ncurses.h cap-ng.h systemd/

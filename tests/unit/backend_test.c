@@ -2,7 +2,7 @@
 
 #include "proxy/plane/backend.h"
 #include "proxy/plane/resolve.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -76,7 +76,7 @@ static struct addrinfo *address_info(const char *host, struct addrinfo *next)
 /* ---- one backend of one worker ------------------------------------------------------------------------ */
 
 struct fixture {
-    struct worker worker;
+    struct shared shared;
     struct conf whole;
     struct conf_backend conf;
     struct conf_server servers[4];
@@ -103,6 +103,12 @@ static void settled(void *context)
     (void)context;
 }
 
+static void on_ready(struct shared *shared, const struct backend *backend)
+{
+    (void)shared;
+    (void)backend;
+}
+
 static void prepare(struct fixture *f, size_t servers, enum conf_balance balance)
 {
     static char target[] = "/dev/null", name[] = "service";
@@ -125,10 +131,11 @@ static void prepare(struct fixture *f, size_t servers, enum conf_balance balance
         memcpy(&f->servers[i].address.address, &in, sizeof in);
     }
     assert_int_equal(log_open(&settings, &f->log), 0);
-    assert_int_equal(loop_init(&f->worker.loop, settled, NULL), 0);
-    f->worker.log = log_ring(f->log);
+    assert_int_equal(loop_init(&f->shared.loop, settled, NULL), 0);
+    f->shared.log = log_ring(f->log);
     health_pool_init(&f->health);
-    f->worker.backends = &f->backend;
+    f->shared.backends = &f->backend;
+    f->shared.backend_ready = on_ready;
     f->whole = (struct conf){.backends = &f->conf, .backend_count = 1};
 }
 
@@ -144,8 +151,8 @@ static void prepare_name(struct fixture *f)
 static int try_to_begin(struct fixture *f)
 {
     assert_int_equal(resolve_new(&f->whole, &f->resolver), 0);
-    assert_int_equal(backend_init(&f->backend, &f->conf, &f->health, f->resolver, &f->worker), 0);
-    return resolve_start(f->resolver, &f->worker.loop.uv, f->worker.log);
+    assert_int_equal(backend_init(&f->backend, &f->conf, &f->health, f->resolver, &f->shared), 0);
+    return resolve_start(f->resolver, &f->shared.loop.uv, f->shared.log);
 }
 
 static void begin(struct fixture *f)
@@ -155,15 +162,15 @@ static void begin(struct fixture *f)
 
 static void finish(struct fixture *f)
 {
-    resolve_close(f->resolver, &f->worker.loop.uv);
+    resolve_close(f->resolver, &f->shared.loop.uv);
     if (resolver.request)
         resolve(f, UV_ECANCELED, NULL);
-    loop_close(&f->worker.loop);
-    uv_run(&f->worker.loop.uv, UV_RUN_DEFAULT);
+    loop_close(&f->shared.loop);
+    uv_run(&f->shared.loop.uv, UV_RUN_DEFAULT);
     backend_free(&f->backend);
     resolve_free(f->resolver);
     health_pool_free(&f->health); /* nobody is left in it */
-    loop_end(&f->worker.loop);
+    loop_end(&f->shared.loop);
     log_close(f->log);
 }
 
@@ -192,7 +199,7 @@ static void round_robin_goes_round(void **state)
     const char *order[7];
     (void)state;
     prepare(&f, 3, CONF_BALANCE_ROUNDROBIN);
-    f.worker.index = 1; /* begins with the second */
+    f.shared.index = 1; /* begins with the second */
     begin(&f);
     assert_true(f.backend.ready);
     assert_int_equal(backend_target_count(&f.backend), 3);
@@ -344,7 +351,7 @@ static void a_name_that_is_unknown_makes_no_target_but_lets_others_serve(void **
 static void wait_asked(struct fixture *f, unsigned count)
 {
     while (resolver.asked < count)
-        uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT); /* nothing else would wake it */
+        uv_run(&f->shared.loop.uv, UV_RUN_NOWAIT); /* nothing else would wake it */
 }
 
 static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
@@ -373,7 +380,7 @@ static void addresses_come_and_go_and_sessions_outlive_theirs(void **state)
 
     /* An error keeps what there is; while one is asked for, no second question. */
     wait_asked(&f, 3);
-    uv_run(&f.worker.loop.uv, UV_RUN_NOWAIT);
+    uv_run(&f.shared.loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(resolver.asked, 3);
     resolve(&f, UV_EAI_AGAIN, NULL);
     assert_int_equal(backend_target_count(&f.backend), 2);
@@ -497,7 +504,7 @@ static struct target *server(struct fixture *f, size_t index)
 
 static uint64_t now_ms(const struct fixture *f)
 {
-    return loop_now_ms(&f->worker.loop);
+    return loop_now_ms(&f->shared.loop);
 }
 
 static void set_down(struct fixture *f, size_t index)
@@ -684,19 +691,19 @@ static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **s
         prepare_name(&f);
         f.conf.resolve_interval_ms = 1;
         f.conf.check.kind = CONF_CHECK_TCP;
-        f.worker.index = index;
+        f.shared.index = index;
         begin(&f);
         resolve(&f, 0, address_info("10.1.0.1", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
             assert_int_equal(target_at(&f, i)->check != NULL, index == 0);
         struct check *stays = target_at(&f, 1)->check;
-        uv_idle_stop(&f.worker.loop.idle); /* none gets its turn */
+        uv_idle_stop(&f.shared.loop.idle); /* none gets its turn */
         struct target *picked[] = {pick(&f), pick(&f)};
         struct target *one = picked[picked[0] != target_at(&f, 0)],
                       *two = picked[picked[0] == target_at(&f, 0)];
         wait_asked(&f, 2);
         resolve(&f, 0, address_info("10.1.0.3", address_info("10.1.0.2", NULL)));
-        uv_idle_stop(&f.worker.loop.idle);
+        uv_idle_stop(&f.shared.loop.idle);
         assert_true(one->removed);
         assert_null(one->check);
         assert_ptr_equal(two->check, stays);
@@ -706,7 +713,7 @@ static void checks_come_and_go_with_addresses_and_are_the_first_workers(void **s
         resolve(&f, 0, address_info("10.1.0.4", address_info("10.1.0.2", NULL)));
         for (size_t i = 0; i < 2; i++)
             assert_null(target_at(&f, i)->check);
-        assert_true(!f.worker.loop.soon && !f.worker.loop.put_off);
+        assert_true(!f.shared.loop.soon && !f.shared.loop.put_off);
         target_release(one);
         target_release(two);
         finish(&f);

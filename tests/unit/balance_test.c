@@ -1,7 +1,7 @@
 #include "tests/unit/cmocka.h"
 
 #include "proxy/plane/balance.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/shared.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,7 +13,7 @@
 enum { TARGETS_MAX = 64, HELD_MAX = 400 };
 
 struct bed {
-    struct worker worker;
+    struct shared shared;
     struct conf_backend conf;
     struct conf_server server;
     struct health_pool health;
@@ -60,7 +60,7 @@ static void prepare(struct bed *bed, size_t count, enum conf_balance balance)
         in.sin_addr.s_addr = htonl(0x0a000000 + (uint32_t)bed->count);
         memcpy(&address.address, &in, sizeof in);
         bed->targets[bed->count] =
-            target_new(&bed->worker, &bed->conf, &bed->server, &address, NULL, &bed->health);
+            target_new(&bed->shared, &bed->conf, &bed->server, &address, NULL, &bed->health);
         assert_non_null(bed->targets[bed->count]);
     }
     replace(bed, TARGETS_MAX);

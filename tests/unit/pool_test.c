@@ -15,51 +15,18 @@ enum { LEGS = 8, GRACE_MS = 250, IDLE_MS = 4000, START_MS = 1000000 };
 
 static struct {
     uint64_t now_ms;
-    unsigned promised, most, workers;
+    struct limit limit; /* of descriptors */
 } around;
 
 uint64_t __wrap_uv_now(const uv_loop_t *loop);
-bool __wrap_plane_admit(struct plane *plane, unsigned descriptors);
-void __wrap_plane_count(struct plane *plane, unsigned descriptors);
-void __wrap_plane_release(struct plane *plane, unsigned descriptors);
-unsigned __wrap_plane_worker_count(const struct plane *plane);
-
 uint64_t __wrap_uv_now(const uv_loop_t *loop)
 {
     (void)loop;
     return around.now_ms;
 }
 
-bool __wrap_plane_admit(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    if (around.promised + descriptors > around.most)
-        return false;
-    around.promised += descriptors;
-    return true;
-}
-
-void __wrap_plane_count(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    around.promised += descriptors;
-}
-
-void __wrap_plane_release(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    assert_true(around.promised >= descriptors);
-    around.promised -= descriptors;
-}
-
-unsigned __wrap_plane_worker_count(const struct plane *plane)
-{
-    (void)plane;
-    return around.workers;
-}
-
 struct bed {
-    struct worker worker;
+    struct shared shared;
     struct conf_backend conf;
     struct pool pool;
     struct poller_source source; /* of the session that has a leg */
@@ -82,21 +49,22 @@ static void prepare(struct bed *bed)
 {
     memset(bed, 0, sizeof *bed);
     around.now_ms = START_MS;
-    around.promised = 0;
-    around.most = 100;
-    around.workers = 1;
-    assert_int_equal(loop_init(&bed->worker.loop, settled, NULL), 0);
-    bed->worker.tools.scratch = malloc(RELAY_SCRATCH);
-    assert_non_null(bed->worker.tools.scratch);
+    around.limit = (struct limit){.max = 100};
+    bed->shared.limit = &around.limit;
+    bed->shared.workers = 1;
+    bed->shared.workers = 1;
+    assert_int_equal(loop_init(&bed->shared.loop, settled, NULL), 0);
+    bed->shared.tools.scratch = malloc(RELAY_SCRATCH);
+    assert_non_null(bed->shared.tools.scratch);
     bed->conf = (struct conf_backend){.reuse_max = 32, .reuse_idle_ms = IDLE_MS};
     bed->source.ready = on_session;
-    pool_init(&bed->pool, &bed->worker, &bed->conf);
+    pool_init(&bed->pool, &bed->shared, &bed->conf);
     for (int i = 0; i < LEGS; i++) {
         int ends[2];
         tcp_pair(ends, 0);
         bed->fds[i] = ends[0];
         bed->backend[i] = ends[1];
-        assert_int_equal(poller_add(&bed->worker.loop.poller, ends[0], EPOLLIN, &bed->source), 0);
+        assert_int_equal(poller_add(&bed->shared.loop.poller, ends[0], EPOLLIN, &bed->source), 0);
     }
 }
 
@@ -105,21 +73,21 @@ static void finish(struct bed *bed)
 {
     struct retiring *leg, *next;
     pool_close(&bed->pool);
-    DL_FOREACH_SAFE(bed->worker.retiring, leg, next)
+    DL_FOREACH_SAFE(bed->shared.retiring, leg, next)
     {
         retire_abort(leg);
     }
-    loop_settle(&bed->worker.loop);
-    assert_null(bed->worker.pools);
-    assert_int_equal(around.promised, 0);
-    assert_true(wheel_next_ms(&bed->worker.loop.wheel) == UINT64_MAX);
+    loop_settle(&bed->shared.loop);
+    assert_null(bed->shared.pools);
+    assert_int_equal(around.limit.taken, 0);
+    assert_true(wheel_next_ms(&bed->shared.loop.wheel) == UINT64_MAX);
     for (int i = 0; i < LEGS; i++)
         if (bed->backend[i] >= 0)
             close(bed->backend[i]);
-    loop_close(&bed->worker.loop);
-    uv_run(&bed->worker.loop.uv, UV_RUN_DEFAULT);
-    loop_end(&bed->worker.loop);
-    free(bed->worker.tools.scratch);
+    loop_close(&bed->shared.loop);
+    uv_run(&bed->shared.loop.uv, UV_RUN_DEFAULT);
+    loop_end(&bed->shared.loop);
+    free(bed->shared.tools.scratch);
 }
 
 static void put(struct bed *bed, int leg)
@@ -144,20 +112,20 @@ static void pass(struct bed *bed, uint64_t ms)
 {
     struct wheel_entry *entry;
     for (uint64_t until_ms = around.now_ms + ms; around.now_ms < until_ms;) {
-        uint64_t next_ms = wheel_next_ms(&bed->worker.loop.wheel);
+        uint64_t next_ms = wheel_next_ms(&bed->shared.loop.wheel);
         around.now_ms = next_ms < until_ms ? (next_ms > around.now_ms ? next_ms : around.now_ms) : until_ms;
-        while ((entry = wheel_pop(&bed->worker.loop.wheel, around.now_ms))) {
+        while ((entry = wheel_pop(&bed->shared.loop.wheel, around.now_ms))) {
             struct alarm *alarm = CONTAINER(struct alarm, entry, entry);
             alarm->ring(alarm);
         }
     }
-    loop_settle(&bed->worker.loop);
+    loop_settle(&bed->shared.loop);
 }
 
 /* What has happened to the sockets. */
 static void look(struct bed *bed)
 {
-    poller_catch_up(&bed->worker.loop.poller);
+    poller_catch_up(&bed->shared.loop.poller);
 }
 
 static void backend_closes(struct bed *bed, int leg)
@@ -178,7 +146,7 @@ static size_t retiring(const struct bed *bed)
 {
     size_t count;
     struct retiring *leg;
-    DL_COUNT(bed->worker.retiring, leg, count);
+    DL_COUNT(bed->shared.retiring, leg, count);
     return count;
 }
 
@@ -191,14 +159,14 @@ static void the_newest_is_taken_first(void **state)
     prepare(&bed);
     take(&bed, -1);
     put_some(&bed, 3);
-    assert_int_equal(around.promised, 3);
+    assert_int_equal(around.limit.taken, 3);
     take(&bed, 2);
     take(&bed, 1);
     put(&bed, 2);
     take(&bed, 2);
     take(&bed, 0);
     take(&bed, -1);
-    assert_int_equal(around.promised, 0);
+    assert_int_equal(around.limit.taken, 0);
     for (int i = 0; i < LEGS; i++)
         is_untouched(&bed, i);
     finish(&bed);
@@ -234,7 +202,7 @@ static void an_event_of_the_turn_in_which_a_leg_was_taken_finds_its_memory(void 
     prepare(&bed);
     put(&bed, 0);
     take(&bed, 0);
-    struct retiring *taken = CONTAINER(struct retiring, grave, bed.worker.loop.graves);
+    struct retiring *taken = CONTAINER(struct retiring, grave, bed.shared.loop.graves);
     assert_non_null(taken);
     send_text(bed.backend[0], "?", 0); /* it is the session's affair */
     wait_for(bed.fds[0], POLLIN);
@@ -301,14 +269,14 @@ static void an_idle_leg_gets_fin_and_after_the_grace_rst(void **state)
     assert_int_equal(bed.pool.count, 1);
     pass(&bed, GRACE_MS);
     wait_for(bed.backend[0], POLLHUP); /* reset */
-    assert_int_equal(counter_read(&bed.worker.counters.resets[LEG_BACKEND]), 1);
+    assert_int_equal(counter_read(&bed.shared.counters.resets[LEG_BACKEND]), 1);
     pass(&bed, 1000 - GRACE_MS);
     receive_end(bed.backend[1], 0);
     backend_closes(&bed, 1);
     look(&bed);
     assert_int_equal(retiring(&bed), 0);
-    assert_int_equal(counter_read(&bed.worker.counters.resets[LEG_BACKEND]), 1);
-    assert_true(bed.worker.places); /* listeners that wait for one go on */
+    assert_int_equal(counter_read(&bed.shared.counters.resets[LEG_BACKEND]), 1);
+    assert_true(bed.shared.freed_descriptors); /* listeners that wait for one go on */
     finish(&bed);
 }
 
@@ -335,7 +303,7 @@ static void a_full_pool_parts_with_the_oldest(void **state)
     (void)state;
     prepare(&bed);
     bed.conf.reuse_max = 4;
-    around.workers = 3; /* two for each */
+    bed.shared.workers = 3; /* two for each */
     put_some(&bed, 3);
     assert_int_equal(bed.pool.count, 2);
     receive_end(bed.backend[0], 0);
@@ -366,11 +334,11 @@ static void a_worker_that_ends_keeps_nothing(void **state)
     struct pool other;
     (void)state;
     prepare(&bed);
-    pool_init(&other, &bed.worker, &bed.conf);
+    pool_init(&other, &bed.shared, &bed.conf);
     put_some(&bed, 2);
     pool_put(&other, bed.fds[2], GRACE_MS);
-    bed.worker.entered = WORKER_DRAINING;
-    pool_empty_all(&bed.worker);
+    bed.shared.ends = true;
+    pool_empty_all(&bed.shared);
     put(&bed, 3);
     assert_int_equal(bed.pool.count + other.count, 0);
     assert_int_equal(retiring(&bed), 4);
@@ -385,13 +353,13 @@ static void without_a_place_a_leg_parts(void **state)
     struct bed bed;
     (void)state;
     prepare(&bed);
-    around.most = 2;
+    around.limit.max = 2;
     put_some(&bed, 3);
     assert_int_equal(bed.pool.count, 2);
     receive_end(bed.backend[2], 0);
-    assert_int_equal(around.promised, 3); /* it is open, and nobody is admitted until it is not */
+    assert_int_equal(around.limit.taken, 3); /* it is open, and nobody is admitted until it is not */
     pass(&bed, GRACE_MS);
-    assert_int_equal(around.promised, 2);
+    assert_int_equal(around.limit.taken, 2);
     finish(&bed);
 }
 
@@ -400,10 +368,10 @@ static void what_the_poller_will_not_watch_is_reset_and_its_place_given_back(voi
     struct bed bed;
     (void)state;
     prepare(&bed);
-    poller_remove(&bed.worker.loop.poller, bed.fds[0]);
+    poller_remove(&bed.shared.loop.poller, bed.fds[0]);
     put(&bed, 0);
     wait_for(bed.backend[0], POLLHUP);
-    assert_int_equal(around.promised, 0);
+    assert_int_equal(around.limit.taken, 0);
     finish(&bed);
 }
 
@@ -413,19 +381,19 @@ static void those_that_were_idle_for_longest_give_way(void **state)
     struct pool other;
     (void)state;
     prepare(&bed);
-    pool_init(&other, &bed.worker, &bed.conf);
+    pool_init(&other, &bed.shared, &bed.conf);
     put_some(&bed, 1);
     pool_put(&other, bed.fds[1], GRACE_MS);
     around.now_ms++;
     put(&bed, 2);
-    pool_give_way(&bed.worker, 1);
+    pool_give_way(&bed.shared, 1);
     receive_end(bed.backend[0], 0);
     is_untouched(&bed, 1);
-    pool_give_way(&bed.worker, 1);
+    pool_give_way(&bed.shared, 1);
     receive_end(bed.backend[1], 0);
     assert_int_equal(bed.pool.count, 1);
-    pool_give_way(&bed.worker, 2);
-    pool_give_way(&bed.worker, 2); /* there is none left */
+    pool_give_way(&bed.shared, 2);
+    pool_give_way(&bed.shared, 2); /* there is none left */
     assert_int_equal(retiring(&bed), 3);
     pool_close(&other);
     finish(&bed);

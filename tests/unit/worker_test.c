@@ -1,5 +1,6 @@
 #include "tests/unit/cmocka.h"
 
+#include "proxy/plane/health.h"
 #include "proxy/plane/worker.h"
 #include "tests/unit/proxy.h"
 
@@ -10,8 +11,12 @@
 enum { ALARMS = 5000, ALARMS_AT_ONCE = 64, CROWD = 200, ACCEPTS_AT_ONCE = 64 };
 
 struct fixture {
-    struct proxy proxy; /* whose plane the worker belongs to, beside the one that is its own */
+    struct proxy proxy; /* whose configuration and log the worker uses */
     struct worker worker;
+    struct frontend frontend;
+    struct health_pool health;
+    struct resolver *resolver;
+    struct limit limit;
     int listener;
     struct sockaddr_in address; /* its */
     int clients[CROWD];
@@ -83,10 +88,21 @@ static int start(void **state)
     proxy_prepare(&f->proxy);
     proxy_start(&f->proxy);
     f->listener = listen_on_loopback(&f->address);
-    assert_int_equal(worker_init(&f->worker, f->proxy.plane, 0, &f->listener), 0);
+    assert_int_equal(resolve_new(&f->proxy.conf, &f->resolver), 0);
+    health_pool_init(&f->health);
+    f->frontend.conf = &f->proxy.frontend;
+    f->limit.max = UINT64_MAX / 2;
+    const struct worker_settings settings = {.conf = &f->proxy.conf,
+                                             .workers = 1,
+                                             .frontends = &f->frontend,
+                                             .health = &f->health,
+                                             .resolver = f->resolver,
+                                             .limit = &f->limit,
+                                             .log = f->proxy.log};
+    assert_int_equal(worker_init(&f->worker, &settings, &f->listener), 0);
     unix_pair(f->fds);
     f->source.ready = on_ready;
-    assert_int_equal(poller_add(&f->worker.loop.poller, f->fds[0], EPOLLIN, &f->source), 0);
+    assert_int_equal(poller_add(&f->worker.shared.loop.poller, f->fds[0], EPOLLIN, &f->source), 0);
     *state = f;
     return 0;
 }
@@ -94,8 +110,10 @@ static int start(void **state)
 static int stop(void **state)
 {
     struct fixture *f = *state;
-    poller_remove(&f->worker.loop.poller, f->fds[0]);
+    poller_remove(&f->worker.shared.loop.poller, f->fds[0]);
     worker_free(&f->worker);
+    resolve_free(f->resolver);
+    health_pool_free(&f->health);
     proxy_free(&f->proxy);
     close(f->fds[0]);
     close(f->fds[1]);
@@ -108,11 +126,11 @@ static void sockets_have_their_turn_while_thousands_of_alarms_are_due(void **sta
     struct fixture *f = *state;
     for (size_t i = 0; i < ALARMS; i++) {
         f->alarms[i].ring = on_alarm;
-        loop_set_alarm(&f->worker.loop, &f->alarms[i], loop_now_ms(&f->worker.loop));
+        loop_set_alarm(&f->worker.shared.loop, &f->alarms[i], loop_now_ms(&f->worker.shared.loop));
     }
     worker_set_mode(&f->worker, WORKER_RUNNING); /* a turn that changes nothing, and sets the timer */
     while (f->rung < ALARMS || f->ready)
-        (void)uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT);
+        (void)uv_run(&f->worker.shared.loop.uv, UV_RUN_NOWAIT);
     assert_int_equal(f->rung, ALARMS);
     assert_in_range(f->latest, 1, ALARMS_AT_ONCE);
     assert_in_range(f->served, ALARMS / ALARMS_AT_ONCE, ALARMS);
@@ -130,16 +148,16 @@ static void a_worker_that_drains_accepts_what_waited_and_a_share_of_it_at_a_time
     accepted = 0;
     worker_set_mode(&f->worker, WORKER_DRAINING);
     for (unsigned before = 0; !f->worker.drains; before = accepted) {
-        (void)uv_run(&f->worker.loop.uv, UV_RUN_NOWAIT);
+        (void)uv_run(&f->worker.shared.loop.uv, UV_RUN_NOWAIT);
         assert_in_range(accepted - before, 0, ACCEPTS_AT_ONCE);
     }
     assert_int_equal(accepted, CROWD);
     for (int i = 0; i < CROWD; i++)
         close(f->clients[i]);
     worker_set_mode(&f->worker, WORKER_ABORTING);
-    while (uv_run(&f->worker.loop.uv, UV_RUN_ONCE))
+    while (uv_run(&f->worker.shared.loop.uv, UV_RUN_ONCE))
         ;
-    assert_null(f->worker.sessions);
+    assert_null(f->worker.shared.sessions);
 }
 
 int main(void)

@@ -1,28 +1,13 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/place.h"
-#include "proxy/plane/worker.h"
+#include "proxy/shared/limit.h"
 
-/* What the plane allows, in its place. */
-static uint64_t places_left;
+/* The process's. */
+static struct limit limit;
 
-bool __wrap_plane_admit(struct plane *plane, unsigned descriptors);
-bool __wrap_plane_admit(struct plane *plane, unsigned descriptors)
+static void allow(uint64_t sessions)
 {
-    (void)plane;
-    assert_int_equal(descriptors, PLANE_SESSION);
-    if (places_left == 0)
-        return false;
-    places_left--;
-    return true;
-}
-
-void __wrap_plane_release(struct plane *plane, unsigned descriptors);
-void __wrap_plane_release(struct plane *plane, unsigned descriptors)
-{
-    (void)plane;
-    assert_int_equal(descriptors, PLANE_SESSION);
-    places_left++;
+    limit = (struct limit){.max = sessions * LIMIT_SESSION};
 }
 
 static const struct conf_frontend waits = {.max_connections = 2, .mode = CONF_MODE_HTTP};
@@ -32,27 +17,27 @@ static const struct conf_frontend refuses = {
 /* As a listener does with a connection that is there. */
 static enum place admit(struct frontend *frontend)
 {
-    enum place place = place_take(NULL, frontend);
-    return place == PLACE_NONE ? place : place_settle(NULL, frontend, place);
+    enum place place = limit_take_place(&limit, frontend);
+    return place == PLACE_NONE ? place : limit_settle_place(&limit, frontend, place);
 }
 
 static void expect_counts(const struct frontend *frontend, uint64_t served, uint64_t surplus, uint64_t left)
 {
     assert_int_equal(frontend->sessions, served);
     assert_int_equal(frontend->surplus, surplus);
-    assert_int_equal(places_left, left);
+    assert_int_equal(limit.max - limit.taken, left * LIMIT_SESSION);
 }
 
 static void those_beyond_the_limit_wait(void **state)
 {
     (void)state;
     struct frontend frontend = {.conf = &waits};
-    places_left = 10;
+    allow(10);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_NONE);
     expect_counts(&frontend, 2, 0, 8);
-    place_give_back(NULL, &frontend, PLACE_SERVED);
+    limit_give_back_place(&limit, &frontend, PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     expect_counts(&frontend, 2, 0, 8);
 }
@@ -61,7 +46,7 @@ static void a_frontend_that_refuses_has_a_bounded_surplus(void **state)
 {
     (void)state;
     struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX};
-    places_left = 10;
+    allow(10);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     for (int i = 0; i < CONF_SURPLUS_MAX; i++)
@@ -74,13 +59,14 @@ static void a_full_surplus_keeps_nobody_from_being_served(void **state)
 {
     (void)state;
     struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX, .sessions = 2};
-    places_left = 10;
+    allow(12);
+    limit_take_open(&limit, 2 * LIMIT_SESSION);
     for (int i = 0; i < CONF_SURPLUS_MAX; i++)
         assert_int_equal(admit(&frontend), PLACE_SURPLUS);
-    place_give_back(NULL, &frontend, PLACE_SERVED);
+    limit_give_back_place(&limit, &frontend, PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_NONE);
-    place_give_back(NULL, &frontend, PLACE_SURPLUS);
+    limit_give_back_place(&limit, &frontend, PLACE_SURPLUS);
     assert_int_equal(admit(&frontend), PLACE_SURPLUS);
     expect_counts(&frontend, 2, CONF_SURPLUS_MAX, 10);
 }
@@ -89,10 +75,10 @@ static void a_look_at_an_empty_backlog_has_nobody_refused(void **state)
 {
     (void)state;
     struct frontend frontend = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX, .sessions = 1};
-    places_left = 10;
-    enum place looking = place_take(NULL, &frontend);
+    allow(10);
+    enum place looking = limit_take_place(&limit, &frontend);
     assert_int_equal(admit(&frontend), PLACE_SERVED);
-    place_give_back(NULL, &frontend, looking);
+    limit_give_back_place(&limit, &frontend, looking);
     expect_counts(&frontend, 2, 0, 9);
 }
 
@@ -101,7 +87,7 @@ static void who_finds_no_descriptors_is_refused_or_waits(void **state)
     (void)state;
     struct frontend refusing = {.conf = &refuses, .surplus_max = CONF_SURPLUS_MAX};
     struct frontend waiting = {.conf = &waits};
-    places_left = 0;
+    allow(0);
     assert_int_equal(admit(&refusing), PLACE_SURPLUS);
     assert_int_equal(admit(&waiting), PLACE_NONE);
     expect_counts(&refusing, 0, 1, 0);
@@ -123,7 +109,7 @@ static void without_a_limit_descriptors_are_the_limit(void **state)
     (void)state;
     static const struct conf_frontend unlimited = {.mode = CONF_MODE_TCP};
     struct frontend frontend = {.conf = &unlimited};
-    places_left = 100;
+    allow(100);
     for (int i = 0; i < 100; i++)
         assert_int_equal(admit(&frontend), PLACE_SERVED);
     assert_int_equal(admit(&frontend), PLACE_NONE);
