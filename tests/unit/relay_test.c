@@ -598,6 +598,34 @@ static void urgent_data_does_not_end_a_spliced_half(void **state)
     line_close(&line);
 }
 
+/* The bytes before the mark are spliced, the urgent one is not. */
+static void an_urgent_byte_keeps_its_mark_beside_splice(void **state)
+{
+    struct half_line line;
+    char *bytes = pattern_of(BULK + 1), urgent = 0;
+    int on = 1;
+    (void)state;
+    line_open(&line, 4 << 20);
+    line.relay.is_stream = line.source.unsure = true;
+    assert_int_equal(setsockopt(line.source.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
+    write_all(line.writer, bytes, BULK);
+    wait_for(line.writer, POLLOUT);
+    assert_int_equal(send(line.writer, bytes + BULK, 1, MSG_OOB), 1);
+    wait_for(line.source.fd, POLLPRI);
+    line.source.urgent = true;
+    while (line.moved < BULK + 1) {
+        line.source.readable = true;
+        assert_int_equal(work(&line), RELAY_BLOCKED);
+    }
+    assert_false(line.source.urgent);
+    wait_for(line.reader, POLLPRI);
+    assert_int_equal(recv(line.reader, &urgent, 1, MSG_OOB), 1);
+    assert_int_equal(urgent, bytes[BULK]);
+    receive_pattern(line.reader, 0, BULK);
+    free(bytes);
+    line_close(&line);
+}
+
 static void send_descriptor(int fd, char *text)
 {
     char control[CMSG_SPACE(sizeof fd)] = {0};
@@ -779,6 +807,7 @@ int main(void)
         cmocka_unit_test(a_spliced_half_keeps_why_its_source_broke),
         cmocka_unit_test(urgent_data_hides_nothing_behind_it),
         cmocka_unit_test(urgent_data_does_not_end_a_spliced_half),
+        cmocka_unit_test(an_urgent_byte_keeps_its_mark_beside_splice),
         cmocka_unit_test(descriptors_sent_along_hide_nothing_behind_them),
         cmocka_unit_test(random_traffic_arrives_whole_and_its_fin_last),
     };
