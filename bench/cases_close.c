@@ -131,7 +131,6 @@ static void backpressure_request(struct play *play)
 {
     BEGIN(play);
     OPEN(play);
-    end_narrow(play->backend);
     end_pause(play->backend);
     end_stream(play->client, LARGE);
     end_fin(play->client);
@@ -148,7 +147,6 @@ static void backpressure_answer(struct play *play)
 {
     BEGIN(play);
     OPEN(play);
-    end_narrow(play->client);
     end_pause(play->client);
     end_stream(play->backend, LARGE);
     end_fin(play->backend);
@@ -164,7 +162,6 @@ static void zero_window_fin(struct play *play)
 {
     BEGIN(play);
     OPEN(play);
-    end_narrow(play->client);
     end_pause(play->client);
     end_stream(play->backend, 4 * (uint64_t)LARGE);
     STUCK(play, play->backend);

@@ -132,7 +132,9 @@ static void garbage(struct play *play)
     ASKED(play, 1);
     end_say(play->backend, "\x16\x03\x01 this is not HTTP\r\n\r\n", 24);
     end_fin(play->backend);
-    WAIT(play, play->client->over != END_OPEN || play->client->heard.complete > 0, "502, or an end");
+    WAIT(play,
+         play->client->over != END_OPEN || play->client->heard.complete > 0 || play->client->heard.is_wrong,
+         "502, or an end");
     NEED(play, play->stage->is_direct || !play->client->heard.is_wrong, CONFORM_FAIL,
          "it is passed on as it is");
     END(play);
@@ -272,10 +274,10 @@ static void pipeline_cut(struct play *play)
 static void tunnel_reset(struct play *play)
 {
     BEGIN(play);
-    ASK(play, "GET", "Connection: Upgrade\r\nUpgrade: lastack-test\r\n");
+    ASK(play, "GET", PLAY_ASK_UPGRADE);
     ASKED_HEAD(play, 1);
     NEED(play, play->backend->heard.is_tunnel, CONFORM_SKIP, "the proxy takes Upgrade away");
-    play_answer(play, "101 Switching Protocols", "Connection: Upgrade\r\nUpgrade: lastack-test\r\n");
+    play_answer(play, "101 Switching Protocols", PLAY_UPGRADED);
     WAIT(play, play->client->heard.is_tunnel || play->client->over != END_OPEN,
          "the answer that opens the tunnel");
     end_reset(play->backend);

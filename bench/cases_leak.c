@@ -148,6 +148,11 @@ static void client_never_closes(struct play *play)
 
 /* ---- alone ---- */
 
+/* What the proxy keeps open would let the client pass by what is played here. */
+#define ALONE_AT_LAST(play)                                                                                  \
+    stage_drop_strangers((play)->stage);                                                                     \
+    PAUSE(play, 300)
+
 static uint32_t never_accepted(struct play *play)
 {
     struct netlink_counts counts;
@@ -169,6 +174,7 @@ static bool speak(struct play *play)
 static void never_accept(struct play *play)
 {
     BEGIN(play);
+    ALONE_AT_LAST(play);
     stage_accept(play->stage, false);
     if (!speak(play))
         return;
@@ -211,6 +217,7 @@ static void judge_told(struct play *play)
 static void connect_timeout(struct play *play)
 {
     BEGIN(play);
+    ALONE_AT_LAST(play);
     stage_deafen(play->stage);
     NEED(play, stage_listen(play->stage, 0) == 0, CONFORM_SKIP, "cannot listen again");
     stage_accept(play->stage, false);
@@ -227,6 +234,7 @@ static void connect_timeout(struct play *play)
 static void connect_refused(struct play *play)
 {
     BEGIN(play);
+    ALONE_AT_LAST(play);
     stage_deafen(play->stage);
     if (!speak(play))
         return;

@@ -65,7 +65,6 @@ static void reset_queued(struct play *play, enum end_side by)
 {
     BEGIN(play);
     OPEN(play);
-    end_narrow(end_of(play, !by));
     end_pause(end_of(play, !by));
     end_stream(end_of(play, by), 4 * (uint64_t)LARGE);
     STUCK(play, end_of(play, by));
@@ -96,7 +95,6 @@ static void zero_window_reset(struct play *play)
 {
     BEGIN(play);
     OPEN(play);
-    end_narrow(play->client);
     end_pause(play->client);
     end_stream(play->backend, 8 * (uint64_t)LARGE);
     STUCK(play, play->backend);

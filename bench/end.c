@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SCRATCH_BYTES = 64 * 1024, READS_A_TURN = 16, WRITES_A_TURN = 16, NARROW_BYTES = 16 * 1024 };
+enum { SCRATCH_BYTES = 64 * 1024, READS_A_TURN = 16, WRITES_A_TURN = 16 };
 
 struct end_segment {
     STAILQ_ENTRY(end_segment) link;
@@ -253,12 +253,6 @@ void end_resume(struct end *end)
     if (end->fd >= 0 && end->is_connected)
         read_some(end);
     watch(end);
-}
-
-void end_narrow(struct end *end)
-{
-    int bytes = NARROW_BYTES;
-    setsockopt(end->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 }
 
 /* ---- its life ---- */

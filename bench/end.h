@@ -80,9 +80,6 @@ bool end_urgent(struct end *end, char byte);
 void end_pause(struct end *end);
 void end_resume(struct end *end);
 
-/* Makes the receive buffer small, so that a paused end's window closes soon. */
-void end_narrow(struct end *end);
-
 /* For the stage: epoll says so. */
 void end_ready(struct end *end, uint32_t events);
 

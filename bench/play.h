@@ -184,6 +184,13 @@ const char *play_over_name(const struct end *end);
 void play_ask(struct play *play, const char *method, const char *fields);
 void play_ask_as(struct play *play, const char *method, const char *version, const char *fields);
 
+/* Of the requests that proxies upgrade without being told more, and of its answer. */
+#define PLAY_ASK_UPGRADE                                                                                     \
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"                             \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define PLAY_UPGRADED                                                                                        \
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
 /* An answer's head from the backend: "200 OK" and fields. */
 void play_answer(struct play *play, const char *status, const char *fields);
 

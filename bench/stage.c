@@ -249,6 +249,16 @@ void stage_reap(struct stage *stage, const void *owner)
     }
 }
 
+void stage_drop_strangers(struct stage *stage)
+{
+    struct end *next;
+    for (struct end *end = LIST_FIRST(&stage->ends); end; end = next) {
+        next = LIST_NEXT(end, link);
+        if (!end->owner)
+            stage_drop(stage, end);
+    }
+}
+
 void stage_close(struct stage *stage)
 {
     struct end *end;

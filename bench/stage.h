@@ -75,6 +75,9 @@ void stage_drop(struct stage *stage, struct end *end);
 /* Not within a callback: frees the ends of this owner; NULL: the strangers that are over. */
 void stage_reap(struct stage *stage, const void *owner);
 
+/* Closes what nobody has claimed, such as connections that the proxy keeps. */
+void stage_drop_strangers(struct stage *stage);
+
 /* Stops taking connections out of the accept queue, and goes on. */
 void stage_accept(struct stage *stage, bool accept);
 

@@ -399,9 +399,8 @@ static void visit_step(struct visit *visit)
         answer(visit);
     if (visit->phase == PHASE_ASKING && answer_is_whole(visit))
         visit_answered(visit);
-    else if (visit->phase == PHASE_ASKING &&
-             (visit->client->over != END_OPEN || (visit->backend && visit->backend->is_reset)))
-        visit_end(visit); /* refused, or cut */
+    else if (visit->phase == PHASE_ASKING && visit->client->over != END_OPEN)
+        visit_end(visit); /* refused, or cut; a reset of the backend alone may come behind a whole answer */
     if (visit->phase == PHASE_CLOSING)
         note_leak(visit);
     if (visit->phase == PHASE_CLOSING)
