@@ -4,6 +4,7 @@
 #include "reaper/kernel/diagnosis.h"
 #include "reaper/kernel/text.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static int patient_order(const void *a, const void *b)
 /* An array that the caller frees, or NULL without memory. */
 static struct patient *patients_make(const struct evidence_set *set)
 {
+    assert(set->count > 0); /* evidence_gather() */
     struct patient *patients = calloc(set->count, sizeof *patients);
     for (size_t i = 0; patients && i < set->count; i++) {
         patients[i].service = set->services[i].service;
