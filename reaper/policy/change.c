@@ -6,6 +6,7 @@ void change_begin_window(struct pair *pair, uint64_t now_ms)
 {
     pair->window_ms = now_ms;
     pair->window_bytes = track_acked_bytes(pair);
+    pair->window_open_bytes = pair->half[track_open_half(pair)].acked_bytes;
     pair->probed_ms = 0;
 }
 

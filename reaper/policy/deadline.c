@@ -163,13 +163,6 @@ static uint64_t probes_end(const struct pair *pair)
     return track_probing(pair) ? pair->asked_ms + PROBE_MS : 0;
 }
 
-/* The half that is still open moved, if not enough. */
-static bool trickled(const struct pair *pair)
-{
-    enum half open = track_half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
-    return track_half_progress_ms(pair, open) > pair->window_ms;
-}
-
 /* Asks the peers that have not answered. */
 static pair_actions probe(struct pair *pair, uint64_t now_ms)
 {
@@ -191,7 +184,7 @@ static pair_actions probe(struct pair *pair, uint64_t now_ms)
 static pair_actions ask_or_close(struct pair *pair, enum deadline_id id, uint64_t now_ms)
 {
     enum verify verify = pair->deadlines->verify;
-    enum reason reason = trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
+    enum reason reason = track_trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
     if (verify != VERIFY_OFF) {
         bool both = track_probing(pair) && track_heard(pair, LEG_CLIENT) && track_heard(pair, LEG_BACKEND);
         if (!both && (!track_probing(pair) || pair->probes < PROBES))

@@ -309,13 +309,19 @@ static void credit_window(struct pair *pair)
     uint64_t moved = track_acked_bytes(pair) - pair->window_bytes;
     uint64_t rate = pair->deadlines->half_close_rate;
     uint64_t until = track_progress_ms(pair);
+    uint64_t open_bytes = pair->half[track_open_half(pair)].acked_bytes;
     uint64_t bought_ms;
-    if (moved == 0 || until <= pair->window_ms)
+    if (moved == 0)
         return;
+    if (until <= pair->window_ms) {
+        pair->window_open_bytes = open_bytes;
+        return;
+    }
     if (rate == 0 || __builtin_mul_overflow(moved, 1000, &bought_ms) ||
         bought_ms / rate >= until - pair->window_ms) {
         pair->window_ms = until;
         pair->window_bytes += moved;
+        pair->window_open_bytes = open_bytes;
         return;
     }
     bought_ms /= rate;

@@ -26,6 +26,11 @@ bool track_half_closed(const struct pair *pair)
     return track_half_ended(&pair->half[HALF_REQUEST]) != track_half_ended(&pair->half[HALF_RESPONSE]);
 }
 
+enum half track_open_half(const struct pair *pair)
+{
+    return track_half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST;
+}
+
 uint64_t track_half_progress_ms(const struct pair *pair, enum half half)
 {
     const struct half_track *h = &pair->half[half];
@@ -41,6 +46,11 @@ uint64_t track_progress_ms(const struct pair *pair)
 uint64_t track_acked_bytes(const struct pair *pair)
 {
     return pair->half[HALF_REQUEST].acked_bytes + pair->half[HALF_RESPONSE].acked_bytes;
+}
+
+bool track_trickled(const struct pair *pair)
+{
+    return pair->half[track_open_half(pair)].acked_bytes > pair->window_open_bytes;
 }
 
 bool track_leg_done(const struct pair *pair, enum leg leg)

@@ -83,9 +83,10 @@ struct pair {
     /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
      * half_close_rate. */
     uint64_t window_ms, window_bytes;
-    uint64_t probed_ms; /* both peers are being probed since, no earlier; 0: they are not */
-    uint64_t asked_ms;  /* the last probes had been sent by then */
-    uint8_t probes;     /* how often they were */
+    uint64_t window_open_bytes; /* acknowledged of the open half when that moment was last wholly caught up */
+    uint64_t probed_ms;         /* both peers are being probed since, no earlier; 0: they are not */
+    uint64_t asked_ms;          /* the last probes had been sent by then */
+    uint8_t probes;             /* how often they were */
     uint64_t
         heard_ms[LEG_COUNT]; /* the last acknowledgement of any kind, as of the last sample while probing */
     uint64_t spared_ms;      /* a deadline that spares deliveries was first seen due; 0: none is */
@@ -98,6 +99,9 @@ bool track_half_ended(const struct half_track *half);
 
 /* Exactly one half has ended. */
 bool track_half_closed(const struct pair *pair);
+
+/* Of a half-closed session, the half that has not ended. */
+enum half track_open_half(const struct pair *pair);
 
 /* The backend leg is up and relayed to. */
 bool track_relaying(const struct pair *pair);
@@ -123,6 +127,10 @@ uint64_t track_progress_ms(const struct pair *pair);
 
 /* Acknowledged of both halves, as of the last samples. */
 uint64_t track_acked_bytes(const struct pair *pair);
+
+/* In a half-closed session the open half moved, but at less than half_close_rate. Bytes tell, not times: an
+ * acknowledgement that came before the first half ended may be read some ms behind the moment of its turn. */
+bool track_trickled(const struct pair *pair);
 
 /* Bytes are on their way to a peer that has not acknowledged them: RST would destroy them. */
 bool track_delivering(const struct pair *pair);

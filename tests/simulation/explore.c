@@ -746,7 +746,8 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] =
         distance(search, world, relaying(world), progress_ms(pair), max_of(after_ms[DEADLINE_IDLE], 2000));
     key[n++] = distance(search, world, windowed, pair->window_ms, window_most_ms(pair, after_ms));
-    key[n++] = windowed ? credit(search, world) : 0;
+    key[n++] = (uint8_t)((windowed ? credit(search, world) : 0) |
+                         (relaying(world) && track_half_closed(pair) && track_trickled(pair)) << 7);
     key[n++] = distance(search, world, pair->spared_ms != 0, pair->spared_ms, DELIVERY_MS);
     key[n++] = distance(search, world, track_half_closed(pair) && relaying(world), pair->half_closed_ms,
                         after_ms[DEADLINE_HALF_CLOSE_MAX]);

@@ -45,12 +45,18 @@ static inline void pass(struct bed *bed, uint64_t ms)
     bed->now_ms += ms;
 }
 
-static inline void sample(struct bed *bed)
+/* The turn began late_ms before the clock is read. */
+static inline void sample_late(struct bed *bed, uint64_t late_ms)
 {
     for (enum leg leg = 0; leg < LEG_COUNT; leg++)
         if (bed->pair.up[leg])
             pair_sample(&bed->pair, leg, bed->unacked_bytes[leg], bed->now_ms - bed->last_ack_ms[leg],
-                        bed->now_ms);
+                        bed->now_ms + late_ms);
+}
+
+static inline void sample(struct bed *bed)
+{
+    sample_late(bed, 0);
 }
 
 static inline pair_actions step(struct bed *bed, struct pair_input input)

@@ -69,6 +69,23 @@ static void a_trickle_does_not_live_for_ever(void **state)
     assert_ended(&bed, REASON_HALF_CLOSE_RATE, LEG_END_RST, LEG_END_RST);
 }
 
+/* The FIN's sample is the first that tells of the request's and the answer's bytes, and reads the clock when
+ * its turn is no longer young. */
+static void bytes_that_moved_before_the_half_closed_are_no_trickle(void **state)
+{
+    (void)state;
+    for (uint64_t late_ms = 0; late_ms <= 20; late_ms++) {
+        struct bed bed;
+        opened(&bed);
+        relay(&bed, HALF_REQUEST, 3);
+        relay(&bed, HALF_RESPONSE, 5);
+        sample_late(&bed, late_ms);
+        assert_int_equal(fin(&bed, HALF_REQUEST), to(PAIR_DO_FIN, LEG_BACKEND));
+        assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+        assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
+    }
+}
+
 static void half_the_rate_lives_twice_the_deadline(void **state)
 {
     (void)state;
@@ -549,6 +566,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_answer_at_the_rate_lives_as_long_as_it_lasts),
     cmocka_unit_test(an_answer_that_begins_just_before_the_deadline_is_not_cut),
     cmocka_unit_test(a_trickle_does_not_live_for_ever),
+    cmocka_unit_test(bytes_that_moved_before_the_half_closed_are_no_trickle),
     cmocka_unit_test(half_the_rate_lives_twice_the_deadline),
     cmocka_unit_test(how_often_one_looks_does_not_change_what_bytes_buy),
     cmocka_unit_test(of_two_deadlines_due_at_once_the_first_of_the_table_gives_the_reason),
