@@ -5,6 +5,7 @@
 #   sh tests/mutate.sh                 all of them; exits 1 if one survives that is not said to be harmless
 #   sh tests/mutate.sh pair.c          those of one file
 #   sh tests/mutate.sh 'attempt_ms'    those whose line has this in it (a basic regular expression)
+#   sh tests/mutate.sh --check         breaks nothing: whether each can be made, and each test is there (seconds)
 #
 # Works on a copy in .build/mutate and takes about half an hour. For each break the tests are built and run until
 # one fails: unit tests, then short simulations, then the exploration. One that does not end counts as failed.
@@ -20,8 +21,8 @@ pool='pool_test attachment_test faults_test'
 server='lowest_test rendezvous_test health_test balance_test resolve_test backend_test'
 checks='faults_test test_health.py'
 
-# FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy or proxy/plane; FILE#N: for the Nth time it
-# occurs. A line that begins with "harmless" says why the one below it may survive.
+# FILE: OLD ==> NEW, where OLD occurs once in that file of reaper/policy or of a folder of proxy; FILE#N: for
+# the Nth time it occurs. A line that begins with "harmless" says why the one below it may survive.
 mutations()
 {
     cat <<'END'
@@ -81,8 +82,10 @@ pair.c: pair->window_bytes += bought_ms * rate / 1000; ==> pair->window_bytes +=
 pair.c: pair->window_bytes += moved; ==> ;
 pair.c: if (rate == 0 || __builtin ==> if (__builtin
 harmless: bytes acknowledged since the window began were so after it began; the guard is for a clock that errs
-pair.c: if (moved == 0 || until <= pair->window_ms) ==> if (moved == 0)
-deadline.c: return track_half_progress_ms(pair, open) > pair->window_ms; ==> return track_half_progress_ms(pair, open) >= pair->window_ms;
+pair.c: if (until <= pair->window_ms) { ==> if (false) {
+track.c: .acked_bytes > pair->window_open_bytes; ==> .acked_bytes >= pair->window_open_bytes;
+track.c: return track_half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST; ==> return HALF_RESPONSE;
+change.c: pair->window_open_bytes = pair->half[track_open_half(pair)].acked_bytes; ==> ;
 track.c: return pair->heard_ms[leg] >= pair->probed_ms; ==> return true;
 deadline.c: if (both && verify == VERIFY_EXTEND) { ==> if (both) {
 deadline.c: heard(pair, LEG_CLIENT) ? REASON_BACKEND_LOST : REASON_CLIENT_LOST; ==> heard(pair, LEG_CLIENT) ? REASON_CLIENT_LOST : REASON_BACKEND_LOST;
@@ -178,8 +181,9 @@ response.c: || s->pair.stage == PAIR_STAGE_REFUSED || ==> ||
 response.c: s->exchange->repeatable = false; ==> ;
 response.c: s->exchange->asked.minor > 0 ? ==> true ?
 response.c: response->framing != MESSAGE_UNTIL_CLOSE && ==> 
-response.c: exchange_request_is_whole(s) && ==> 
-response.c: x->keep_backend = false; /* ==> ; /*
+response.c: exchange_request_is_whole(s) && !s->pair ==> !s->pair
+response.c: response.keep_alive && exchange_request_is_whole(s) && *used ==> response.keep_alive && *used
+response.c: exchange_request_is_whole(s) && *used == size; ==> exchange_request_is_whole(s);
 response.c: s->exchange->keep_backend = false; ==> ;
 response.c: bool last = !x->keep_client || ==> bool last = 
 response.c: x->fresh = false; ==> ;
@@ -228,7 +232,7 @@ pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (leg->fd >= 0)
 pool.c: if (leg->fd >= 0 && !is_silent(leg->fd)) ==> if (!is_silent(leg->fd))
 pool.c: if (!is_silent(fd) || ==> if (
 retire.c: leg->fd = -1; ==> ;
-pool.c: !pool->closed && shared->entered ==> shared->entered
+pool.c: !pool->closed && !shared->ends; ==> !shared->ends;
 pool.c: !pool->closed && !shared->ends; ==> !pool->closed;
 pool.c: pool->closed = true; ==> ;
 pool.c: loop_clear_alarm(&pool->shared->loop, &pool->alarm); ==> ;
@@ -239,32 +243,34 @@ pool.c: since_ms < pooled_of(oldest(first))->since_ms) ==> since_ms > pooled_of(
 pool.c: for (; descriptors > 0 && shared->pools; ==> for (; shared->pools;
 attachment.c: return reuse_of(s) != CONF_REUSE_OFF; ==> return true;
 harmless: the pools of a backend that shares nothing are empty
-attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return !x->bound && !x->again &&
-attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return attachment_reuses(s) && !x->again &&
-attachment.c: return attachment_reuses(s) && !x->bound && !x->again && ==> return attachment_reuses(s) && !x->bound &&
+attachment.c: return attachment_reuses(s) && !x->pinned_to_client && !x->again && ==> return !x->pinned_to_client && !x->again &&
+attachment.c: return attachment_reuses(s) && !x->pinned_to_client && !x->again && ==> return attachment_reuses(s) && !x->again &&
+attachment.c: return attachment_reuses(s) && !x->pinned_to_client && !x->again && ==> return attachment_reuses(s) && !x->pinned_to_client &&
 attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> reuse_of(s) == CONF_REUSE_ALWAYS;
 attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> x->repeatable;
 attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> true;
-attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> x->bound || may_take_used(s);
-attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> !attachment_reuses(s) || may_take_used(s);
-attachment.c: !attachment_reuses(s) || x->bound || may_take_used(s); ==> !attachment_reuses(s) || x->bound;
+attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> x->pinned_to_client || may_take_used(s);
+attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> !attachment_reuses(s) || may_take_used(s);
+attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> !attachment_reuses(s) || x->pinned_to_client;
 attachment.c: return s->pair.draining ? attachment_part(s) : ==> return
 attachment.c: session_leave_target(s); ==> ;
 attachment.c: s->exchange->fresh = false; ==> ;
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return x->keep_backend &&
 harmless: a leg that is not kept then parts before its session ends, and not with it
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return attachment_reuses(s) &&
-attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
-attachment.c: && !x->bound && s->pair.phase == PAIR_OPEN && ==> && !x->bound &&
+attachment.c: && !x->pinned_to_client && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
+attachment.c: && !x->pinned_to_client && s->pair.phase == PAIR_OPEN && ==> && !x->pinned_to_client &&
 attachment.c: !s->pair.draining; ==> true;
 attachment.c: session_detach(s); ==> ;
 attachment.c: x->again = again; ==> ;
 request.c: x->again = false; ==> ;
-request.c: x->bound = (x->bound && exchange_has_backend(s)) || ==> x->bound =
-request.c: (x->bound && exchange_has_backend(s)) || message_binds(request); ==> x->bound && exchange_has_backend(s);
-request.c: x->bound = (x->bound && exchange_has_backend(s)) || ==> x->bound = x->bound ||
-response.c: x->bound = x->bound || message_binds(&response); ==> ;
-response.c: x->bound = x->bound || message_binds(&response); ==> x->bound = message_binds(&response);
+request.c: x->pinned_to_client = (x->pinned_to_client && exchange_has_backend(s)) || ==> x->pinned_to_client =
+request.c: (x->pinned_to_client && exchange_has_backend(s)) || message_binds(request); ==> x->pinned_to_client && exchange_has_backend(s);
+request.c: x->pinned_to_client = (x->pinned_to_client && exchange_has_backend(s)) || ==> x->pinned_to_client = x->pinned_to_client ||
+response.c: x->pinned_to_client = x->pinned_to_client || message_binds(&response) || response.bodyless; ==> ;
+response.c: x->pinned_to_client = x->pinned_to_client || message_binds(&response) || response.bodyless; ==> x->pinned_to_client = message_binds(&response) || response.bodyless;
+response.c: || message_binds(&response) || response.bodyless; ==> || response.bodyless;
+response.c: message_binds(&response) || response.bodyless; ==> message_binds(&response);
 message.c: case MESSAGE_PERSISTENT_AUTH: ==> 
 message.c: case MESSAGE_PROXY_AUTHENTICATE: ==> 
 health.c: while (count-- > 1 && ==> while (count-- > 0 &&
@@ -405,10 +411,11 @@ caught_by()
     done
 }
 
-# FILE: the folder that it is in.
+# FILE: the folder that it is in; fails unless there is one of that name. The subcommands are not broken.
 folder_of()
 {
-    if [ -e "reaper/policy/$1" ]; then echo reaper/policy; else echo proxy/plane; fi
+    found=$(find reaper/policy proxy -path proxy/command -prune -o -name "$1" -type f -print)
+    [ -f "$found" ] && dirname "$found"
 }
 
 # FILE: what is run for it.
@@ -443,6 +450,41 @@ all_tests()
     done | tr ' ' '\n' | awk '!seen[$0]++'
 }
 
+# Names each break that can't be made as its line says, and each test that is not there.
+check()
+{
+    unlike=0
+    for test in $policy $plane $pool $server $checks; do
+        [ -n "$(find tests -name "${test%.py}.[cp]*" -type f)" ] || {
+            echo "no such test: $test"
+            unlike=$((unlike + 1))
+        }
+    done
+    mutations >"$work/mutations"
+    while IFS= read -r line; do
+        [ "${line#harmless}" = "$line" ] || continue
+        file=$(file_of "$line")
+        place=${line%%: *}
+        nth=${place#"$file"}
+        rest=${line#*: }
+        if ! folder=$(folder_of "$file"); then
+            echo "not one file of that name: $line"
+        elif [ "${rest%% ==> *}" = "${rest#* ==> }" ]; then
+            echo "breaks nothing: $line"
+        elif ! replaced "$folder/$file" "${nth#\#}" "${rest%% ==> *}" "${rest#* ==> }" >/dev/null; then
+            echo "not in $folder/$file, or not only once: $line"
+        else
+            continue
+        fi
+        unlike=$((unlike + 1))
+    done <"$work/mutations"
+    [ "$unlike" -eq 0 ]
+}
+
+if [ "$only" = --check ]; then
+    work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT && check
+    exit
+fi
 rm -rf "$work" # what is left of another run may have been built from a break
 mkdir -p "$source" || exit 1
 sh tests/static/files.sh . | tar cf - -T - | tar xf - -C "$source"
