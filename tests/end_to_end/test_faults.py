@@ -266,13 +266,10 @@ class Exhausted(unittest.TestCase):
     def test_ports_towards_the_backend(self):
         with Leak("healthy") as leak, Proxy(leak.address) as proxy, everything_returns(proxy), \
                 contextlib.ExitStack() as stack:
-            ports = itertools.count(20000)
-
             def answered_client():
-                """A client that is served, or None; its own port is not of those that run out."""
+                """A client that is served, or None."""
                 with contextlib.suppress(ConnectionResetError):
-                    client = stack.enter_context(socket.create_connection(
-                        ("127.0.0.1", proxy.port), BOUND_S, source_address=("127.0.0.2", next(ports))))
+                    client = stack.enter_context(connect_apart(proxy.port))
                     return client if is_answered(client) else None
 
             with local_ports("40000 40009"):
@@ -294,21 +291,29 @@ class Exhausted(unittest.TestCase):
                   "backends: [{name: service, servers: ['127.0.0.1:40000'], check: tcp, check_interval: 1s, fall: 1,\n"
                   "            rise: 1}]\n")
 
-        def is_served(port):
-            with contextlib.suppress(ConnectionResetError), socket.create_connection(
-                    ("127.0.0.1", proxy.port), BOUND_S, source_address=("127.0.0.2", port)) as client:
+        def is_served():
+            with contextlib.suppress(ConnectionResetError), connect_apart(proxy.port) as client:
                 return is_answered(client)
             return False
 
         with local_ports("40000 40000"), Proxy.from_file(config) as proxy:
             proxy.wait_for_line("server_down")
-            self.assertFalse(is_served(20001))
+            self.assertFalse(is_served())
             (session,) = proxy.wait_for_sessions(1)
             self.assertEqual((session["reason"], session["request_bytes"]), ("connect_failed", "0"))
             # The server can have its port, and the proxy has others.
             with Leak("healthy", listen="127.0.0.1:40000"), local_ports("40000 40009"):
                 proxy.wait_for_line("server_up")
-                self.assertTrue(is_served(20002))
+                self.assertTrue(is_served())
+
+
+PORTS_APART = itertools.count(20001)
+
+
+def connect_apart(port):
+    """From a port that is not of those that run out, and that no test of this namespace has used: the kernel keeps
+    what was closed there for a minute."""
+    return socket.create_connection(("127.0.0.1", port), BOUND_S, source_address=("127.0.0.2", next(PORTS_APART)))
 
 
 @contextlib.contextmanager
