@@ -181,7 +181,7 @@ static void on_worker_stopped(void *context)
         uv_async_send(plane->stopped);
 }
 
-static int start_workers(struct plane *plane)
+static int start_workers(struct plane *plane, void (*confine)(void))
 {
     struct worker_settings settings = {.conf = plane->conf,
                                        .workers = plane->worker_count,
@@ -191,6 +191,7 @@ static int start_workers(struct plane *plane)
                                        .limit = &plane->limit,
                                        .desk = plane->desk,
                                        .log = plane->log,
+                                       .confine = confine,
                                        .stopped = on_worker_stopped,
                                        .context = plane};
     for (unsigned w = 0; w < plane->worker_count; w++) {
@@ -216,6 +217,12 @@ static int start_workers(struct plane *plane)
 int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, struct plane **out,
                 const char **where)
 {
+    return plane_start_with(conf, log, &(struct plane_hooks){0}, stopped, out, where);
+}
+
+int plane_start_with(const struct conf *conf, struct log *log, const struct plane_hooks *hooks,
+                     uv_async_t *stopped, struct plane **out, const char **where)
+{
     struct plane *plane = calloc(1, sizeof *plane);
     *where = "memory";
     if (!plane)
@@ -229,10 +236,14 @@ int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, s
         share_descriptors(plane);
         error = open_all(plane, where);
     }
+    if (!error && hooks->bound) {
+        *where = NULL;
+        error = hooks->bound(hooks->context);
+    }
     if (!error) {
         *where = "worker";
         (void)inquiry_desk_start(&plane->desk); /* without it nothing is confirmed, and the log says so */
-        error = start_workers(plane);
+        error = start_workers(plane, hooks->confine);
     }
     if (error) {
         plane_abort(plane);

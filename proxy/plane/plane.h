@@ -18,11 +18,23 @@
 struct health_pool;
 struct plane;
 
+/* What the process gives up on the way: files and ports are open by then, and threads are still to come. */
+struct plane_hooks {
+    int (*bound)(
+        void *context);    /* once every address is bound, before any thread; not 0: nothing is started */
+    void (*confine)(void); /* first of all on the thread of each worker */
+    void *context;
+};
+
 /* 0 or a negative error, and then *where names the address or the thing that failed (static or the
  * configuration's). `stopped` is sent, from a worker's thread, each time a worker has ended; it may be NULL.
  */
 int plane_start(const struct conf *conf, struct log *log, uv_async_t *stopped, struct plane **out,
                 const char **where);
+
+/* With hooks, for who runs a process of its own; *where is NULL where `bound` failed. */
+int plane_start_with(const struct conf *conf, struct log *log, const struct plane_hooks *hooks,
+                     uv_async_t *stopped, struct plane **out, const char **where);
 
 /* The address that a frontend's listener was bound to, with the port that the kernel chose. */
 const struct conf_address *plane_address(const struct plane *plane, size_t frontend, size_t listen);

@@ -142,6 +142,7 @@ int socket_listen(const struct conf_address *address, const struct conf_tcp *tcp
     if (fd < 0)
         return fd;
     int family = address->address.ss_family;
+    (void)pthread_once(&host_once, read_host); /* before any worker, which may not open files */
     if (family == AF_UNIX)
         remove_stale(address);
     else

@@ -198,6 +198,8 @@ static void on_backend_ready(struct shared *shared, const struct backend *backen
 static void thread_main(void *context)
 {
     struct worker *worker = context;
+    if (worker->settings.confine)
+        worker->settings.confine();
     loop_settle(&worker->shared.loop); /* what worker_init() logged and set */
     uv_run(&worker->shared.loop.uv, UV_RUN_DEFAULT);
     if (is_resolving(worker))

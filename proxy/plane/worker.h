@@ -26,6 +26,7 @@ struct worker_settings {
     struct limit *limit;        /* of all workers */
     struct inquiry_desk *desk;  /* of all workers; NULL: nobody looks at the kernel's table */
     struct log *log;
+    void (*confine)(void);          /* first of all on its thread; may be NULL */
     void (*stopped)(void *context); /* the worker's last word on its own thread */
     void *context;
 };

@@ -67,6 +67,7 @@ struct log {
     int wake; /* eventfds: something is to be done; the writer has ended */
     int ended;
     uv_thread_t thread;
+    bool started;      /* the thread */
     atomic_bool woken; /* `wake` was written to and not seen yet */
     atomic_bool stop;
     atomic_bool reopen;
@@ -443,7 +444,7 @@ static void free_log(struct log *log)
     free(log);
 }
 
-int log_open(const struct conf_log *settings, struct log **out)
+int log_prepare(const struct conf_log *settings, struct log **out)
 {
     struct log *log = calloc(1, sizeof *log);
     if (!log)
@@ -457,14 +458,31 @@ int log_open(const struct conf_log *settings, struct log **out)
     int error = log->wake < 0 || log->ended < 0 ? -errno : 0;
     int fd = log->target ? open_target(log->target) : -ENOMEM;
     set_target(&log->writer, fd);
-    if (!error)
-        error = fd < 0 ? fd : uv_thread_create(&log->thread, writer, log);
+    if (!error && fd < 0)
+        error = fd;
     if (error) {
         free_log(log);
         return error;
     }
     *out = log;
     return 0;
+}
+
+int log_begin(struct log *log)
+{
+    int error = uv_thread_create(&log->thread, writer, log);
+    log->started = error == 0;
+    return error;
+}
+
+int log_open(const struct conf_log *settings, struct log **out)
+{
+    int error = log_prepare(settings, out);
+    if (!error && (error = log_begin(*out)) != 0) {
+        free_log(*out);
+        *out = NULL;
+    }
+    return error;
 }
 
 static void wake_writer(struct log *log)
@@ -569,6 +587,10 @@ void log_close(struct log *log)
     static struct log *left_behind; /* its thread still uses it */
     atomic_store(&log->stop, true);
     wake_writer(log);
+    if (!log->started && log_begin(log) != 0) { /* what is in the rings is lost */
+        free_log(log);
+        return;
+    }
     if (!has_ended(log)) {
         left_behind = log;
         (void)left_behind;

@@ -30,6 +30,10 @@ struct log_ring;
 /* Opens the target and starts the writer thread. 0 or a negative errno. */
 int log_open(const struct conf_log *settings, struct log **out);
 
+/* Both apart, for who gives up rights between the two: until log_begin() lines wait in the rings. */
+int log_prepare(const struct conf_log *settings, struct log **out);
+int log_begin(struct log *log);
+
 /* A ring for one producing thread, owned by the log. Call before that thread starts; NULL: out of memory. */
 struct log_ring *log_ring(struct log *log);
 
