@@ -7,7 +7,7 @@
  *
  * Only what a configuration alone can tell is found: the same address and port, a wildcard and a loopback
  * address, `localhost`, the same path. A host's other addresses are not asked for. Names are looked at by
- * the same judgement once they are resolved (proxy/plane/resolve.h). Any thread. */
+ * the same judgement once they are resolved (proxy/server/resolve.h). Any thread. */
 
 #include "conf/assign.h"
 

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-PARTS = ["reaper/policy", "reaper/kernel", "reaper", "conf", "proxy/plane", "proxy/watch", "proxy/command", "proxy",
+PARTS = ["reaper/policy", "reaper/kernel", "reaper", "conf", "proxy/worker", "proxy/entry", "proxy/exchange", "proxy/session", "proxy/server", "proxy/http", "proxy/shared", "proxy/socket", "proxy/loop", "proxy/command", "proxy",
          "bench"]
 
 # (part, column, at least so many percent)

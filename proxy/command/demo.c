@@ -4,8 +4,8 @@
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
 #include "proxy/command/process.h"
-#include "proxy/plane/plane.h"
-#include "proxy/watch/log.h"
+#include "proxy/shared/log.h"
+#include "proxy/worker/plane.h"
 #include "reaper/error.h"
 #include "reaper/kernel/netlink.h"
 

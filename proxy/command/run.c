@@ -7,9 +7,9 @@
 #include "proxy/command/process.h"
 #include "proxy/command/summary.h"
 #include "proxy/patrol/patrol.h"
-#include "proxy/plane/plane.h"
-#include "proxy/plane/socket.h"
-#include "proxy/watch/log.h"
+#include "proxy/shared/log.h"
+#include "proxy/socket/socket.h"
+#include "proxy/worker/plane.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -11,7 +11,7 @@
  * Looks at SERVICES_MAX servers on this host at most; blocks for one dump and one walk over /proc. The main
  * thread. */
 
-#include "proxy/plane/plane.h"
+#include "proxy/worker/plane.h"
 
 struct summary;
 

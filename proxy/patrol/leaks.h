@@ -11,7 +11,7 @@
  * One thread, which may block for as long as a dump and a walk over /proc take. */
 
 #include "conf/conf.h"
-#include "proxy/watch/log.h"
+#include "proxy/shared/log.h"
 
 #include <netdb.h>
 #include <stdatomic.h>

@@ -10,7 +10,7 @@
  * The main thread starts and stops it. It refuses to look at anything but what conf->reaper names. */
 
 #include "conf/conf.h"
-#include "proxy/watch/log.h"
+#include "proxy/shared/log.h"
 
 #include <stdbool.h>
 

@@ -10,10 +10,10 @@
 
 #include "conf/conf.h"
 #include "proxy/loop/loop.h"
-#include "proxy/plane/relay.h"
+#include "proxy/shared/counters.h"
 #include "proxy/shared/limit.h"
-#include "proxy/watch/counters.h"
-#include "proxy/watch/log.h"
+#include "proxy/shared/log.h"
+#include "proxy/socket/relay.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * one for the same rule. A request as it is passed on reads as the same request. And the work grows no
  * faster than the bytes: the functions under test are compiled so that each call is counted. */
 
-#include "proxy/plane/head.h"
-#include "proxy/plane/http.h"
+#include "proxy/http/head.h"
+#include "proxy/http/http.h"
 
 #include <assert.h>
 #include <stdint.h>

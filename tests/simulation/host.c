@@ -1,7 +1,7 @@
 #include "tests/simulation/host.h"
 
-#include "proxy/plane/peer.h"
-#include "proxy/plane/register.h"
+#include "proxy/session/peer.h"
+#include "proxy/session/register.h"
 #include "reaper/container.h"
 #include "tests/simulation/clock.h"
 

@@ -8,9 +8,9 @@
  * who takes part in a session and what has to hold (struct simulation); it embeds struct hosted in what it
  * knows of one. One thread. */
 
-#include "proxy/plane/backend.h"
-#include "proxy/plane/origin.h"
-#include "proxy/plane/session.h"
+#include "proxy/exchange/origin.h"
+#include "proxy/server/backend.h"
+#include "proxy/session/session.h"
 #include "tests/simulation/network.h"
 
 #include <stdbool.h>

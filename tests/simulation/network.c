@@ -1,7 +1,7 @@
 #include "tests/simulation/network.h"
 
-#include "proxy/plane/pipe.h"
-#include "proxy/plane/socket.h"
+#include "proxy/socket/pipe.h"
+#include "proxy/socket/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -813,7 +813,7 @@ void __wrap_free(void *memory)
     __real_free(memory);
 }
 
-/* ---- what proxy/plane/socket.c and poller.c do ---- */
+/* ---- what proxy/socket/socket.c and poller.c do ---- */
 
 int socket_error(int fd)
 {

@@ -1,7 +1,7 @@
 #ifndef TESTS_SIMULATION_NETWORK_H
 #define TESTS_SIMULATION_NETWORK_H
 
-/* A kernel and a network that exist only in this process: what proxy/plane calls for sockets, pipes, epoll
+/* A kernel and a network that exist only in this process: what the proxy calls for sockets, pipes, epoll
  * and memory ends here, and behind each socket is a peer that behaves as it was told.
  *
  * What a peer says and what it makes of what it is told is its application's: one that talks in streams

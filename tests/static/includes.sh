@@ -2,8 +2,8 @@
 # Holds every #include to the arrows between the parts:
 #
 #   proxy -> conf -> reaper     proxy -> reaper     proxy/command -> bench
-#   within proxy:  command -> patrol, watch, plane -> loop;  plane -> the counters and the log of watch;
-#                  patrol -> the log of watch
+#   within proxy:  command -> patrol, worker -> entry -> exchange -> session -> server -> http, shared -> socket, loop;
+#                  session -> exchange until a session is told its protocol;  patrol -> the log of shared
 #   within reaper: policy and kernel do not know each other
 #
 # A part may use libc and the kernel's headers; libraries only where its row says so. Takes another root for the
@@ -19,11 +19,16 @@ reaper/kernel/ | reaper/kernel/ reaper/error.h reaper/array.h reaper/words.h |
 reaper/        | reaper/ |
 conf/          | conf/ reaper/ | libfyaml.h uthash.h
 bench/         | bench/ reaper/ | uv.h llhttp.h jansson.h uthash.h
-proxy/loop/    | proxy/loop/ reaper/policy/wheel.h reaper/container.h | uv.h utlist.h
-proxy/shared/  | proxy/shared/ proxy/loop/ proxy/plane/relay.h proxy/watch/counters.h proxy/watch/log.h conf/ reaper/ | uv.h
-proxy/plane/   | proxy/plane/ proxy/shared/ proxy/loop/ proxy/watch/counters.h proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h llhttp.h uthash.h utlist.h
-proxy/patrol/  | proxy/patrol/ proxy/watch/line.h proxy/watch/log.h conf/ reaper/ | uv.h
-proxy/watch/   | proxy/watch/ conf/ reaper/ version.h | uv.h llhttp.h jansson.h uthash.h microhttpd.h
+proxy/loop/     | proxy/loop/ reaper/policy/wheel.h reaper/container.h | uv.h utlist.h
+proxy/socket/   | proxy/socket/ conf/ reaper/ | uv.h
+proxy/shared/   | proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
+proxy/http/     | proxy/http/ conf/ reaper/ | llhttp.h
+proxy/server/   | proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h uthash.h utlist.h
+proxy/session/  | proxy/session/ proxy/exchange/ proxy/server/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h utlist.h
+proxy/exchange/ | proxy/exchange/ proxy/session/ proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
+proxy/entry/    | proxy/entry/ proxy/session/ proxy/exchange/ proxy/http/ proxy/server/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
+proxy/worker/   | proxy/worker/ proxy/entry/ proxy/exchange/ proxy/session/ proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h utlist.h
+proxy/patrol/   | proxy/patrol/ proxy/shared/line.h proxy/shared/log.h conf/ reaper/ | uv.h
 proxy/command/ | proxy/ bench/ conf/ reaper/ version.h | uv.h jansson.h uthash.h ncurses.h cap-ng.h systemd/
 proxy/         | proxy/command/command.h proxy/command/process.h version.h |
 '

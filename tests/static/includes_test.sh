@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cd "$tree"
-mkdir -p reaper/policy reaper/kernel conf bench proxy/loop proxy/plane proxy/watch proxy/command tests/unit
+mkdir -p reaper/policy reaper/kernel conf bench proxy/loop proxy/shared proxy/session proxy/worker proxy/command tests/unit
 
 # FILE LINE...: writes a file of these lines.
 write()
@@ -19,8 +19,8 @@ write reaper/policy/pair.h '#include "reaper/error.h"' '#include <stdint.h>'
 write reaper/policy/pair.c '#include "reaper/policy/pair.h"' '#include "reaper/policy/half.h"' '#include <assert.h>'
 write reaper/kernel/diag.c '#include "reaper/error.h"' '#include <linux/sock_diag.h>' '#include <sys/socket.h>'
 write conf/load.c '#include "conf/conf.h"' '#include "reaper/policy/pair.h"' '#include <libfyaml.h>'
-write proxy/plane/relay.c '#include "proxy/watch/counters.h"' '#include "conf/conf.h"' '#include <uv.h>'
-write proxy/command/run.c '#include "proxy/plane/worker.h"' '#include "bench/leak.h"' '#include "version.h"'
+write proxy/session/relay.c '#include "proxy/shared/counters.h"' '#include "conf/conf.h"' '#include <uv.h>'
+write proxy/command/run.c '#include "proxy/worker/worker.h"' '#include "bench/leak.h"' '#include "version.h"'
 write proxy/main.c '#include "proxy/command/command.h"' '#include "version.h"'
 write tests/unit/pair_test.c '#include "reaper/kernel/diag.h"' '#include <cmocka.h>'
 sh "$here/includes.sh" . || {
@@ -46,28 +46,28 @@ reaper/policy/wheel.c   "conf/conf.h"
 reaper/policy/wheel.c   <uv.h>
 reaper/kernel/owner.c   "reaper/policy/pair.h"
 reaper/kernel/owner.c   <jansson.h>
-reaper/kernel/owner.h   "proxy/plane/session.h"
+reaper/kernel/owner.h   "proxy/session/session.h"
 reaper/error.c          "bench/leak.h"
 reaper/error.c          <uthash.h>
-conf/option.c           "proxy/plane/session.h"
+conf/option.c           "proxy/session/session.h"
 conf/option.c           "bench/leak.h"
 conf/option.c           <uv.h>
 conf/option.c           <llhttp.h>
-bench/leak.c            "proxy/plane/session.h"
+bench/leak.c            "proxy/session/session.h"
 bench/leak.c            "conf/conf.h"
-proxy/loop/loop.c       "proxy/plane/session.h"
+proxy/loop/loop.c       "proxy/session/session.h"
 proxy/loop/loop.c       "conf/conf.h"
 proxy/loop/loop.c       <llhttp.h>
-proxy/plane/session.c   "proxy/watch/page.h"
-proxy/plane/session.c   "proxy/command/command.h"
-proxy/plane/session.c   "bench/leak.h"
-proxy/plane/session.c   <libfyaml.h>
-proxy/watch/page.c      "proxy/plane/session.h"
-proxy/watch/page.c      "proxy/command/command.h"
-proxy/log.c             "proxy/plane/session.h"
+proxy/session/session.c "proxy/worker/worker.h"
+proxy/session/session.c "proxy/command/command.h"
+proxy/session/session.c "bench/leak.h"
+proxy/session/session.c <libfyaml.h>
+proxy/shared/page.c     "proxy/session/session.h"
+proxy/shared/page.c     "proxy/command/command.h"
+proxy/log.c             "proxy/session/session.h"
 proxy/command/top.c     "tests/unit/cmocka.h"
-proxy/plane/session.c   "session.h"
-proxy/plane/session.c   "../watch/counters.h"
+proxy/session/session.c "session.h"
+proxy/session/session.c "../shared/counters.h"
 reaper/policy/pair.c    "reaper/policy/half.h"
 END
 exit $failed

@@ -1,6 +1,6 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/health.h"
+#include "proxy/server/health.h"
 #include "tests/unit/faults.h"
 #include "tests/unit/proxy.h"
 

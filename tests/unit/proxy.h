@@ -7,7 +7,7 @@
 #include "reaper/policy/deadline.h"
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/plane.h"
+#include "proxy/worker/plane.h"
 #include "tests/unit/sockets.h"
 
 #include <signal.h>

@@ -1,8 +1,8 @@
 #include "tests/unit/cmocka.h"
 
-#include "proxy/plane/answer.h"
-#include "proxy/plane/head.h"
-#include "proxy/plane/http.h"
+#include "proxy/http/answer.h"
+#include "proxy/http/head.h"
+#include "proxy/http/http.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,0 +1,774 @@
+#include "proxy/session/session.h"
+
+#include "proxy/exchange/attachment.h"
+#include "proxy/exchange/refusal.h"
+#include "proxy/server/backend.h"
+#include "proxy/server/pool.h"
+#include "proxy/session/register.h"
+#include "reaper/container.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
+enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
+
+/* Bytes that one session may move in a turn before others get theirs. */
+enum { BUDGET = 1 << 20 };
+
+/* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
+enum { LOOKS = 5, LOOK_MS = 4 };
+
+/* When to look again whether a client that sent FIN has closed: after 50, 100 ms ..., then every 1.6 s. */
+enum { CLIENT_LOOKS = 5 };
+#define CLIENT_LOOK_MS UINT64_C(50)
+
+static bool connect_next(struct session *session, struct pair_input *outcome);
+
+/* ---- the log line ---- */
+
+static void log_end(struct session *s)
+{
+    struct log_ring *log = s->shared->log;
+    const struct pair *pair = &s->pair;
+    char client[SOCKET_TEXT];
+    struct line line;
+    enum reason_weight weight = reason_weight((enum reason)pair->reason);
+    enum conf_log_level level = weight == REASON_BAD ? CONF_LOG_WARNING : CONF_LOG_INFO;
+    if (!log_wants(log, level) || (weight == REASON_WELL && !log_wants_normal(log)))
+        return;
+    uint64_t now_ms = pair->ending_ms;
+    line_begin(&line, log_format(log), level, "session");
+    line_number(&line, "id", s->id);
+    line_text(&line, "frontend", s->frontend->conf->name);
+    line_text(&line, "client", socket_text(&s->client, client));
+    line_text(&line, "backend", s->target ? s->target->text : "none");
+    line_text(&line, "reason", reason_name(pair->reason));
+    line_text(&line, "first_fin", pair->has_first_fin ? leg_name(pair->first_fin) : "none");
+    line_number(&line, "age_ms", now_ms - pair->accepted_ms);
+    line_number(&line, "half_closed_ms", pair->half_closed_ms ? now_ms - pair->half_closed_ms : 0);
+    line_number(&line, "request_bytes", pair->half[HALF_REQUEST].written_bytes);
+    line_number(&line, "response_bytes", pair->half[HALF_RESPONSE].written_bytes);
+    if (s->exchange)
+        line_number(&line, "requests", s->exchange->requests);
+    line_text(&line, "client_close", leg_end_name(pair->leg_end[LEG_CLIENT]));
+    line_text(&line, "backend_close", leg_end_name(pair->leg_end[LEG_BACKEND]));
+    if (s->clearing != CLEARING_NONE)
+        line_text(&line, "verified", clearing_name(s->clearing));
+    log_line(log, line_end(&line));
+}
+
+static void count_end(struct session *s)
+{
+    struct counters *counters = &s->shared->counters;
+    struct counters_backend *backend = &s->shared->backends[s->frontend->conf->backend].counters;
+    enum reason reason = (enum reason)s->pair.reason;
+    counter_add(&backend->ended, 1);
+    counter_add(&backend->bad, reason_weight(reason) == REASON_BAD);
+    counter_add(&backend->leaked, reason_is_leak(reason));
+    counter_add(&counters->ended[s->pair.reason], 1);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        counter_add(&counters->bytes[half], s->pair.half[half].written_bytes);
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (s->pair.leg_end[leg] == LEG_END_RST)
+            counter_add(&counters->resets[leg], 1);
+    if (s->clearing == CLEARING_GONE)
+        counter_add(&counters->cleared, 1);
+    if (s->clearing == CLEARING_STILL)
+        counter_add(&counters->uncleared, 1);
+}
+
+/* ---- events to the pair, its actions to the sockets ---- */
+
+static bool has_ended(const struct session *s)
+{
+    return s->pair.phase == PAIR_ENDED;
+}
+
+struct relay_leg *session_leg(struct session *s, enum leg leg)
+{
+    return &s->legs[leg].relay;
+}
+
+void session_detach(struct session *s)
+{
+    if (s->target && !s->detached)
+        target_detach(s->target);
+    s->detached = true;
+}
+
+void session_leave_target(struct session *s)
+{
+    if (s->target && s->detached)
+        target_release_detached(s->target);
+    else if (s->target)
+        target_release(s->target);
+    s->target = NULL;
+    s->detached = false;
+}
+
+/* Not as long as an answer is on its way, which would find nobody. */
+static void done(struct session *s)
+{
+    s->over = true;
+    if (s->hold.pending || s->reset.pending)
+        return;
+    log_end(s);
+    count_end(s);
+    session_leave_target(s);
+    loop_clear_alarm(&s->shared->loop, &s->alarm);
+    register_done(s);
+}
+
+/* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a
+ * little later. */
+static void look_later(struct session *s)
+{
+    if (s->clearing == CLEARING_STILL && s->looks < LOOKS)
+        loop_set_alarm(&s->shared->loop, &s->alarm,
+                       loop_now_ms(&s->shared->loop) + ((uint64_t)LOOK_MS << (2 * s->looks++)));
+    else
+        done(s);
+}
+
+static void on_looked(struct inquiry *inquiry)
+{
+    struct session *s = CONTAINER(struct session, reset, inquiry);
+    s->clearing = inquiry->clearing;
+    look_later(s);
+}
+
+static void look_again(struct session *s)
+{
+    s->reset.kind = INQUIRY_LOOK;
+    s->reset.answered = on_looked;
+    if (inquiry_ask(s->shared->desk, &s->reset))
+        return;
+    s->clearing = CLEARING_UNKNOWN;
+    done(s);
+}
+
+/* Its descriptors are closed. */
+static void closed(struct session *s)
+{
+    register_ended(s);
+    s->looks = 0;
+    look_later(s);
+}
+
+/* The only place where a session ends. */
+static void finish(struct session *s)
+{
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        relay_free(&s->relays[half], &s->shared->tools);
+    if (s->exchange)
+        exchange_end(s);
+    loop_clear_alarm(&s->shared->loop, &s->alarm);
+    loop_forget(&s->shared->loop, &s->task);
+    if (!s->reset.pending)
+        closed(s);
+}
+
+static void on_reset(struct inquiry *inquiry)
+{
+    struct session *s = CONTAINER(struct session, reset, inquiry);
+    s->clearing = inquiry->clearing;
+    if (has_ended(s))
+        closed(s);
+}
+
+/* Whether it is worth knowing what becomes of the backend's socket: when it did not close by itself. Behind a
+ * response that is `message_grace`, which keeps the reason for which the session began to close. */
+static bool wants_clearing(const struct session *s)
+{
+    return reason_is_reaped(s->pair.reason) || s->pair.stage != PAIR_STAGE_BYTES;
+}
+
+/* Resets the leg; for the backend's that is left to who looks what becomes of its peer. */
+static void leg_reset(struct session *s, enum leg leg, int fd)
+{
+    if (leg != LEG_BACKEND || !wants_clearing(s)) {
+        socket_abort(fd);
+        return;
+    }
+    s->clearing = CLEARING_UNKNOWN;
+    bool asked = s->reset.pending; /* about an earlier leg */
+    if (!asked)
+        s->reset =
+            (struct inquiry){.kind = INQUIRY_RESET, .fd = fd, .to = s->shared->answers, .answered = on_reset};
+    if (asked || !inquiry_ask(s->shared->desk, &s->reset))
+        socket_abort(fd);
+}
+
+/* By FIN, by RST, or by a RST of which it is worth knowing what it did. */
+enum close_leg { CLOSE_LEG_FIN, CLOSE_LEG_RST, CLOSE_LEG_VERIFIED };
+
+static void leg_close(struct session *s, enum leg leg, enum close_leg how)
+{
+    struct relay_leg *l = session_leg(s, leg);
+    if (l->fd < 0)
+        return;
+    poller_remove(&s->shared->loop.poller, l->fd);
+    if (how == CLOSE_LEG_VERIFIED)
+        leg_reset(s, leg, l->fd);
+    else if (how == CLOSE_LEG_RST)
+        socket_abort(l->fd);
+    else
+        close(l->fd);
+    *l = (struct relay_leg){.fd = -1};
+    /* What was held for this leg has nowhere to go. */
+    relay_free(&s->relays[half_to(leg)], &s->shared->tools);
+}
+
+static void perform(struct session *s, pair_actions actions)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        bool closes = actions & ((pair_actions)PAIR_DO_CLOSE << leg); /* which sends FIN too */
+        if ((actions & ((pair_actions)PAIR_DO_FIN << leg)) && !closes)
+            socket_fin(session_leg(s, leg)->fd);
+        if (actions & ((pair_actions)PAIR_DO_RST << leg)) {
+            leg_close(s, leg, CLOSE_LEG_VERIFIED);
+        }
+        /* An attempt that is given up may just have succeeded: a FIN would look like a client with nothing to
+         * say. */
+        if (closes)
+            leg_close(s, leg,
+                      leg == LEG_BACKEND && s->pair.leg_end[leg] == LEG_END_NONE ? CLOSE_LEG_RST
+                                                                                 : CLOSE_LEG_FIN);
+        if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
+            socket_probe(session_leg(s, leg)->fd);
+    }
+    if (actions & PAIR_DO_PART)
+        attachment_leave(s);
+    if (actions & PAIR_DO_END)
+        finish(s);
+    else if (actions & PAIR_DO_ANSWER)
+        refusal_answer(s);
+}
+
+/* Attempts to connect that fail at once follow each other here, however many servers there are. */
+static void obey(struct session *s, pair_actions actions)
+{
+    struct pair_input outcome;
+    perform(s, actions);
+    while ((actions & PAIR_DO_CONNECT) && connect_next(s, &outcome)) {
+        actions = pair_step(&s->pair, &outcome, loop_now_ms(&s->shared->loop));
+        perform(s, actions);
+    }
+}
+
+/* The clock of loop_now_ms() as it is now: a turn may have begun long before. */
+static uint64_t clock_ms(void)
+{
+    return uv_hrtime() / 1000000;
+}
+
+/* When the last acknowledgement came matters only where there is a new one since the last sample, and then
+ * only to a deadline, or while bytes are under way: for a FIN, or a half just drained, it is now. */
+static void sample(struct session *s, enum pair_event event)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++) {
+        /* What a broken leg has in its queue is gone, not delivered. */
+        if (!s->pair.up[leg] || session_leg(s, leg)->broken)
+            continue;
+        const struct half_track *to = &s->pair.half[half_to(leg)];
+        int fd = session_leg(s, leg)->fd;
+        uint64_t unacked = socket_unacked(fd);
+        bool advanced = to->written_bytes > to->acked_bytes + unacked;
+        bool exact = track_probing(&s->pair) || (advanced && (event == PAIR_EVENT_EXPIRED || unacked > 0));
+        uint64_t age_ms = exact ? pair_least_age_ms(socket_last_ack_ms(fd)) : 0;
+        pair_sample(&s->pair, leg, unacked, age_ms, clock_ms());
+    }
+}
+
+/* Before these the pair has to know what the peers' kernels have acknowledged; not before a FIN that only
+ * ends what is ending, whatever they have. */
+static bool wants_sample(const struct session *s, const struct pair_input *input)
+{
+    const struct half_track *other = &s->pair.half[half_other(input->half)];
+    switch (input->event) {
+    case PAIR_EVENT_FIN:
+        return s->pair.phase < PAIR_RESETTING && !(other->fin_in && other->fin_out);
+    case PAIR_EVENT_DISCARDED:
+        return s->pair.phase == PAIR_RESETTING;
+    case PAIR_EVENT_DRAINED:
+    case PAIR_EVENT_RESET:
+    case PAIR_EVENT_LOST:
+    case PAIR_EVENT_CLOSED:
+    case PAIR_EVENT_EXPIRED:
+    case PAIR_EVENT_DRAIN:
+    case PAIR_EVENT_CUT:
+    case PAIR_EVENT_COMPLETE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static const struct conf_tcp *tcp_of(const struct session *s, enum leg leg)
+{
+    const struct conf_frontend *frontend = s->frontend->conf;
+    return leg == LEG_CLIENT ? &frontend->tcp : &s->shared->backends[frontend->backend].conf->tcp;
+}
+
+static void end_probes(struct session *s)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (s->pair.up[leg])
+            socket_probe_end(session_leg(s, leg)->fd, tcp_of(s, leg));
+}
+
+/* Whether this step gave the attempt to connect up, for the `connect` deadline: that is the server's failure,
+ * of which no socket tells. */
+static bool gave_up(const struct session *s, pair_actions actions)
+{
+    return (actions & PAIR_DO_CONNECT) || s->pair.reason == REASON_CONNECT ||
+           (s->pair.stage == PAIR_STAGE_REFUSED && s->pair.cause == REASON_CONNECT);
+}
+
+bool session_step(struct session *s, struct pair_input input)
+{
+    uint64_t now_ms = loop_now_ms(&s->shared->loop);
+    if (wants_sample(s, &input))
+        sample(s, input.event);
+    bool probing = track_probing(&s->pair);
+    bool connecting = s->pair.phase == PAIR_CONNECTING;
+    pair_actions actions = pair_step(&s->pair, &input, now_ms);
+    if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
+        target_tell(s->target, -ETIMEDOUT);
+    obey(s, actions);
+    if (has_ended(s))
+        return false;
+    if (actions & (PAIR_DO_PROBE | PAIR_DO_PROBE << LEG_BACKEND))
+        pair_probes_sent(&s->pair, clock_ms());
+    if (probing && !track_probing(&s->pair))
+        end_probes(s);
+    loop_set_alarm(&s->shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    return true;
+}
+
+bool session_step_half(struct session *s, enum pair_event event, enum half half)
+{
+    return session_step(s, (struct pair_input){.event = event, .half = half});
+}
+
+bool session_step_gone(struct session *s, enum leg leg)
+{
+    int error = session_leg(s, leg)->error;
+    if (error == -ENOMEM || error == -ENOBUFS)
+        return session_step(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
+    /* EPIPE: reset after its FIN. ECONNABORTED: somebody destroyed our socket (SOCK_DESTROY). */
+    bool reset = error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED;
+    return session_step(s,
+                        (struct pair_input){.event = reset ? PAIR_EVENT_RESET : PAIR_EVENT_LOST, .leg = leg});
+}
+
+/* ---- connecting ---- */
+
+static enum reason reason_of_connect(int error)
+{
+    switch (error) {
+    case -EADDRNOTAVAIL:
+        return REASON_NO_PORTS;
+    case -EMFILE:
+    case -ENFILE:
+        return REASON_NO_DESCRIPTORS;
+    case -ENOMEM:
+    case -ENOBUFS:
+    case -ENOSPC: /* epoll_ctl(2): max_user_watches */
+        return REASON_NO_MEMORY;
+    default:
+        return REASON_CONNECT_FAILED;
+    }
+}
+
+static void say_refused(struct session *s, int error)
+{
+    struct log_ring *log = s->shared->log;
+    if (!log_wants(log, CONF_LOG_DEBUG))
+        return;
+    struct line line;
+    line_begin(&line, log_format(log), CONF_LOG_DEBUG, "connect_failed");
+    line_number(&line, "id", s->id);
+    line_text(&line, "backend", s->target ? s->target->text : "none");
+    line_text(&line, "error", uv_strerror(error));
+    log_line(log, line_end(&line));
+}
+
+/* What a failed attempt means for the session. */
+static struct pair_input refused(struct session *s, int error)
+{
+    enum reason reason = reason_of_connect(error);
+    say_refused(s, error);
+    if (s->target)
+        target_tell(s->target, error);
+    /* Another server helps against what this one did, not against what we lack. */
+    bool ours = reason == REASON_NO_DESCRIPTORS || reason == REASON_NO_MEMORY;
+    if (ours)
+        s->shared->local_error = error;
+    if (reason == REASON_NO_DESCRIPTORS)
+        pool_give_way(s->shared, LIMIT_SESSION);
+    enum pair_event event = PAIR_EVENT_REFUSED;
+    if (ours)
+        event = s->exchange ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
+    return (struct pair_input){.event = event, .reason = reason};
+}
+
+static int connect_to(struct session *s, struct target *target, const struct conf_tcp *tcp)
+{
+    struct session_leg *leg = &s->legs[LEG_BACKEND];
+    int fd = socket_connect(&target->address, tcp);
+    if (fd < 0)
+        return fd;
+    if (backend_leads_back(&s->shared->backends[s->frontend->conf->backend], target, fd)) {
+        socket_abort(fd);
+        return -EHOSTUNREACH;
+    }
+    int error = poller_add(&s->shared->loop.poller, fd, LEG_EVENTS, &leg->source);
+    if (error) {
+        close(fd);
+        return error;
+    }
+    leg->relay = (struct relay_leg){.fd = fd,
+                                    .unsure = target->address.address.ss_family == AF_UNIX,
+                                    .is_unix = target->address.address.ss_family == AF_UNIX};
+    return 0;
+}
+
+/* A leg of the target's pool becomes the session's. False: there is none. */
+static bool take_pooled(struct session *s)
+{
+    int fd = s->exchange ? attachment_take(s, LEG_EVENTS) : -1;
+    if (fd < 0)
+        return false;
+    *session_leg(s, LEG_BACKEND) =
+        (struct relay_leg){.fd = fd,
+                           .writable = true,
+                           .unsure = s->target->address.address.ss_family == AF_UNIX,
+                           .is_unix = s->target->address.address.ss_family == AF_UNIX};
+    return true;
+}
+
+/* Turns to the next server. True when the attempt was decided at once: *outcome says how. */
+static bool connect_next(struct session *s, struct pair_input *outcome)
+{
+    struct backend *backend = &s->shared->backends[s->frontend->conf->backend];
+    struct target *previous = s->target;
+    leg_close(s, LEG_BACKEND, CLOSE_LEG_RST); /* an attempt that is given up, too */
+    s->target = backend_pick(backend, &s->client, previous);
+    if (previous)
+        target_release(previous);
+    if (s->target && take_pooled(s)) {
+        *outcome = (struct pair_input){.event = PAIR_EVENT_CONNECTED};
+        return true;
+    }
+    int error = s->target ? connect_to(s, s->target, tcp_of(s, LEG_BACKEND)) : -EHOSTUNREACH;
+    if (error)
+        *outcome = refused(s, error);
+    return error != 0;
+}
+
+/* The attempt was decided, or the client went away meanwhile. True when relaying can begin. */
+static bool connected(struct session *s)
+{
+    struct relay_leg *client = session_leg(s, LEG_CLIENT);
+    struct relay_leg *backend = session_leg(s, LEG_BACKEND);
+    if (client->broken) {
+        (void)session_step_gone(s, LEG_CLIENT);
+        return false;
+    }
+    if (backend->broken) {
+        (void)session_step(s, refused(s, backend->error));
+        return false;
+    }
+    if (!backend->writable)
+        return false;
+    target_tell(s->target, 0);
+    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+}
+
+/* ---- a client that has gone ---- */
+
+static bool awaits_client_that_ended(struct session *s)
+{
+    const struct half_track *request = &s->pair.half[HALF_REQUEST];
+    if (exchange_awaits(s))
+        return true;
+    return s->frontend->conf->deadlines.verify != VERIFY_OFF && request->fin_in && request->fin_out &&
+           s->pair.up[LEG_CLIENT];
+}
+
+static void on_client_seen(struct inquiry *inquiry)
+{
+    struct session *s = CONTAINER(struct session, hold, inquiry);
+    if (s->over) {
+        done(s);
+        return;
+    }
+    if (has_ended(s) || !awaits_client_that_ended(s))
+        return;
+    if (inquiry->hold == PEER_CLOSED) {
+        (void)session_step(s, (struct pair_input){.event = PAIR_EVENT_CLOSED});
+        return;
+    }
+    if (inquiry->hold == PEER_HOLDS)
+        loop_set_alarm(&s->shared->loop, &s->alarm,
+                       loop_now_ms(&s->shared->loop) + (CLIENT_LOOK_MS << s->looks));
+    if (s->looks < CLIENT_LOOKS)
+        s->looks++;
+}
+
+/* With `verify`, and behind a request always, a client on this host that has closed is not waited for. It
+ * may close any time after its FIN, so it is looked for again and again, at growing intervals. */
+void session_look_for_client(struct session *s)
+{
+    if (!awaits_client_that_ended(s) || s->hold.pending)
+        return;
+    s->hold = (struct inquiry){.kind = INQUIRY_HOLD, .to = s->shared->answers, .answered = on_client_seen};
+    if (peer_id(session_leg(s, LEG_CLIENT)->fd, &s->hold.peer))
+        (void)inquiry_ask(s->shared->desk, &s->hold);
+}
+
+/* ---- relaying ---- */
+
+/* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
+ * be looked at again. */
+static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *again)
+{
+    struct relay_leg *source = session_leg(s, half_source(half));
+    struct relay_leg *sink = session_leg(s, half_sink(half));
+    if (exchange_follows(s))
+        return exchange_work(s, half, budget, again);
+    for (;;) {
+        uint64_t moved = 0;
+        bool source_open = !s->pair.half[half].fin_in;
+        enum relay_event event = relay_work(&s->relays[half], &s->shared->tools, source, sink, source_open,
+                                            pair_discards(&s->pair, half), budget, &moved);
+        if (moved > 0)
+            pair_progress(&s->pair, half, moved, loop_now_ms(&s->shared->loop));
+        *budget -= moved < *budget ? moved : *budget;
+        switch (event) {
+        case RELAY_BLOCKED:
+            return true;
+        case RELAY_MORE:
+            loop_put_off(&s->shared->loop, &s->task);
+            return true;
+        case RELAY_HELD:
+            if (!session_step_half(s, PAIR_EVENT_HELD, half))
+                return false;
+            continue;
+        case RELAY_DRAINED:
+            if (!session_step_half(s, PAIR_EVENT_DRAINED, half))
+                return false;
+            continue;
+        case RELAY_FIN:
+            if (!session_step_half(s, PAIR_EVENT_FIN, half))
+                return false;
+            session_look_for_client(s);
+            return true;
+        case RELAY_DISCARDED:
+            if (!session_step_half(s, PAIR_EVENT_DISCARDED, half))
+                return false;
+            continue;
+        case RELAY_SOURCE_GONE:
+            *again = true; /* what the other half brings goes nowhere now, and has to be read for its FIN */
+            return session_step_gone(s, half_source(half));
+        case RELAY_SINK_GONE:
+            /* Its own last bytes may still wait to be read; its end is found behind them, or is known. */
+            *again = true;
+            return !s->pair.half[half_other(half)].fin_in || session_step_gone(s, half_sink(half));
+        case RELAY_NO_MEMORY:
+            return session_step(s,
+                                (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
+        }
+    }
+}
+
+/* A leg that was reset behind its FIN: nothing is left to read that would tell. False once the session has
+ * ended. */
+static bool see_resets(struct session *s)
+{
+    for (enum leg leg = 0; leg < LEG_COUNT; leg++)
+        if (session_leg(s, leg)->broken && s->pair.up[leg] && s->pair.half[half_from(leg)].fin_in &&
+            !session_step_gone(s, leg))
+            return false;
+    return true;
+}
+
+static void run(struct session *s)
+{
+    uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
+    bool again = false;
+    if (!see_resets(s))
+        return;
+    if (s->pair.phase == PAIR_CONNECTING && !connected(s))
+        return;
+    do { /* at most once more for each leg, for it breaks only once, and for each message */
+        again = false;
+        for (enum half half = 0; half < HALF_COUNT; half++)
+            if (!run_half(s, half, &budgets[half], &again))
+                return;
+    } while (again);
+}
+
+/* Whether a leg that hung up did so by no FIN: a TCP socket does when both FINs are through, and ours is
+ * not out. A splice(2) whose first part went well takes the error off the socket and does not tell. */
+static bool is_dead(const struct session *s, enum leg leg)
+{
+    sa_family_t family = leg == LEG_CLIENT ? s->client.family : s->target->address.address.ss_family;
+    return family != AF_UNIX && !s->pair.half[half_to(leg)].fin_out;
+}
+
+static void leg_ready(struct session *s, enum leg leg, uint32_t events)
+{
+    struct relay_leg *l = session_leg(s, leg);
+    if (l->fd < 0) /* an event of this turn for a socket that was closed in it */
+        return;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        l->readable = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        l->writable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+        l->unsure = true;
+    if (events & EPOLLPRI)
+        l->urgent = true;
+    if (events & EPOLLRDHUP)
+        l->fin = true;
+    if ((events & EPOLLERR) && !l->broken) {
+        l->error = socket_error(l->fd);
+        l->broken = l->error != 0;
+    }
+    if ((events & EPOLLHUP) && !l->broken && is_dead(s, leg)) {
+        l->error = -ECONNRESET;
+        l->broken = true;
+    }
+    loop_do_soon(&s->shared->loop, &s->task);
+}
+
+static void client_ready(struct poller_source *source, uint32_t events)
+{
+    leg_ready(CONTAINER(struct session, legs[LEG_CLIENT].source, source), LEG_CLIENT, events);
+}
+
+static void backend_ready(struct poller_source *source, uint32_t events)
+{
+    leg_ready(CONTAINER(struct session, legs[LEG_BACKEND].source, source), LEG_BACKEND, events);
+}
+
+static void expire(struct session *s)
+{
+    s->expired = false;
+    /* A half that was blocked may have become one to discard, and its source has sent all that it can. */
+    session_look_for_client(s);
+    if (session_step(s, (struct pair_input){.event = PAIR_EVENT_EXPIRED}) && !loop_is_queued(&s->task))
+        run(s);
+}
+
+static void on_task(struct task *task)
+{
+    struct session *s = CONTAINER(struct session, task, task);
+    run(s);
+    if (!has_ended(s) && s->expired)
+        expire(s);
+}
+
+static void on_alarm(struct alarm *alarm)
+{
+    struct session *s = CONTAINER(struct session, alarm, alarm);
+    if (has_ended(s)) {
+        look_again(s);
+    } else if (loop_is_queued(&s->task)) {
+        /* No time is held against a session that waits for us: its work comes first, and without delay. */
+        s->expired = true;
+        loop_forget(&s->shared->loop, &s->task);
+        loop_do_soon(&s->shared->loop, &s->task);
+    } else {
+        expire(s);
+    }
+}
+
+/* ---- the interface ---- */
+
+/* A request is needed before there is anything to connect for; bytes may come from either side. */
+static void begin(struct session *s)
+{
+    struct shared *shared = s->shared;
+    const struct deadlines *deadlines = &s->frontend->conf->deadlines;
+    size_t targets = backend_target_count(&shared->backends[s->frontend->conf->backend]);
+    uint64_t now_ms = loop_now_ms(&shared->loop);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .is_stream = !s->exchange};
+    if (s->exchange)
+        pair_init_messages(&s->pair, deadlines, now_ms);
+    else
+        pair_init(&s->pair, deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
+    register_opened(s);
+    loop_set_alarm(&shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
+    if (!s->exchange)
+        obey(s, PAIR_DO_CONNECT);
+}
+
+/* With the messages' part in the same piece of memory, if it has one. */
+static struct session *allocate(const struct frontend *frontend)
+{
+    if (frontend->conf->mode == CONF_MODE_TCP)
+        return calloc(1, sizeof(struct session));
+    struct messages {
+        struct session session;
+        struct exchange exchange;
+    } *both = calloc(1, sizeof *both);
+    if (!both)
+        return NULL;
+    both->session.exchange = &both->exchange;
+    exchange_init(&both->exchange);
+    return &both->session;
+}
+
+int session_open(struct shared *shared, struct frontend *frontend, enum place place, int fd,
+                 const union socket_address *client)
+{
+    struct session *s = allocate(frontend);
+    if (!s)
+        return -ENOMEM;
+    s->shared = shared;
+    s->frontend = frontend;
+    s->place = place;
+    s->client = *client;
+    s->legs[LEG_CLIENT].source.ready = client_ready;
+    s->legs[LEG_CLIENT].relay = (struct relay_leg){
+        .fd = fd, .unsure = client->family == AF_UNIX, .is_unix = client->family == AF_UNIX};
+    s->legs[LEG_BACKEND].source.ready = backend_ready;
+    s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
+    s->alarm.ring = on_alarm;
+    s->task.run = on_task;
+    int error = poller_add(&shared->loop.poller, fd, LEG_EVENTS, &s->legs[LEG_CLIENT].source);
+    if (error) {
+        free(s);
+        return error;
+    }
+    begin(s);
+    return 0;
+}
+
+void session_drain(struct session *session)
+{
+    if (!has_ended(session))
+        (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_DRAIN});
+}
+
+bool session_abort(struct session *session, enum reason reason)
+{
+    if (has_ended(session))
+        return false;
+    (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
+    return true;
+}
+
+void session_free(struct grave *grave)
+{
+    free(CONTAINER(struct session, grave, grave));
+}
