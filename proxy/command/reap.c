@@ -231,8 +231,9 @@ static int plan_make(struct plan *plan)
     size_t count = 0;
     const struct leak **leaks = survey_oldest_first(survey, 0, &count);
     if (!leaks)
-        return survey->now.leak_count ? -ENOMEM : 0;
-    plan->targets = calloc(count, sizeof *plan->targets);
+        return -ENOMEM;
+    plan->target_count = 0;
+    plan->targets = calloc(count + 1, sizeof *plan->targets);
     for (size_t i = 0; plan->targets && i < count; i++) {
         if (!held_by_named(survey, leaks[i], &plan->arguments->pids))
             continue;

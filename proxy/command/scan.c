@@ -278,7 +278,7 @@ static int scan_once(struct survey *survey, const struct arguments *arguments, s
     if (show_look(survey, command) || (!survey->brief && show_owners(survey, command)))
         return EXIT_FOUND;
     report.leaks = survey_oldest_first(survey, arguments->older_than_ms, &report.leak_count);
-    if (!report.leaks && survey->now.leak_count > 0) {
+    if (!report.leaks) {
         show_failure(command, "can't sort the sockets", -ENOMEM);
         return EXIT_FOUND;
     }

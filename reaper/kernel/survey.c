@@ -127,9 +127,8 @@ static int age_order(const void *a, const void *b, void *now_ms)
 const struct leak **survey_oldest_first(const struct survey *survey, uint64_t older_than_ms, size_t *count)
 {
     *count = 0;
-    if (survey->now.leak_count == 0)
-        return NULL;
-    const struct leak **leaks = calloc(survey->now.leak_count, sizeof(struct leak *));
+    const struct leak **leaks =
+        calloc(survey->now.leak_count + 1, sizeof(struct leak *)); /* none is no failure */
     if (!leaks)
         return NULL;
     for (size_t i = 0; i < survey->now.leak_count; i++)

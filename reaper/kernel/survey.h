@@ -54,8 +54,8 @@ int survey_owners(struct survey *survey);
 /* Whether something listens on that port, or leaks with it as its local port. */
 bool survey_port_exists(const struct survey *survey, uint16_t port);
 
-/* The leaks at least that old, oldest first: an array of *count that the caller frees; NULL without memory,
- * or when there are no leaks at all. It points into the last look. */
+/* The leaks at least that old, oldest first: an array of *count that the caller frees, or NULL without
+ * memory (*count is 0). It points into the last look. */
 const struct leak **survey_oldest_first(const struct survey *survey, uint64_t older_than_ms, size_t *count);
 
 /* The inode whose holders are responsible: the socket's own, or, while it waits in an accept queue, that of

@@ -136,24 +136,22 @@ static void a_listener_serves_its_own_address_only(void **state)
 {
     (void)state;
     static const struct {
+        const char *listener, *local; /* in IPv6's form */
         uint8_t family;
-        const char *listener;
-        bool v6_only;
-        const char *local; /* in IPv6's form */
-        bool served;
+        bool v6_only, served;
     } rows[] = {
-        {AF_INET, "::ffff:127.0.0.1", false, "::ffff:127.0.0.1", true},
-        {AF_INET, "::ffff:127.0.0.1", false, "::ffff:127.0.0.2", false},
-        {AF_INET, "::ffff:0.0.0.0", false, "::ffff:127.0.0.2", true},
-        {AF_INET, "::ffff:0.0.0.0", false, "::1", false},
-        {AF_INET6, "::", false, "::ffff:127.0.0.2", true}, /* dual stack */
-        {AF_INET6, "::", true, "::ffff:127.0.0.2", false},
-        {AF_INET6, "::", true, "::1", true},
-        {AF_INET6, "::ffff:127.0.0.1", false, "::ffff:127.0.0.1", true}, /* mapped */
-        {AF_INET6, "::ffff:0.0.0.0", false, "::ffff:127.0.0.1", true},
-        {AF_INET6, "::ffff:0.0.0.0", false, "::1", false},
-        {AF_INET6, "fd00::1", false, "fd00::2", false},
-        {AF_INET6, "fd00::1", false, "fd00::1", true},
+        {"::ffff:127.0.0.1", "::ffff:127.0.0.1", AF_INET, false, true},
+        {"::ffff:127.0.0.1", "::ffff:127.0.0.2", AF_INET, false, false},
+        {"::ffff:0.0.0.0", "::ffff:127.0.0.2", AF_INET, false, true},
+        {"::ffff:0.0.0.0", "::1", AF_INET, false, false},
+        {"::", "::ffff:127.0.0.2", AF_INET6, false, true}, /* dual stack */
+        {"::", "::ffff:127.0.0.2", AF_INET6, true, false},
+        {"::", "::1", AF_INET6, true, true},
+        {"::ffff:127.0.0.1", "::ffff:127.0.0.1", AF_INET6, false, true}, /* mapped */
+        {"::ffff:0.0.0.0", "::ffff:127.0.0.1", AF_INET6, false, true},
+        {"::ffff:0.0.0.0", "::1", AF_INET6, false, false},
+        {"fd00::1", "fd00::2", AF_INET6, false, false},
+        {"fd00::1", "fd00::1", AF_INET6, false, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct diag_row both[] = {listener_row(80), leak_row(1, 7, 0)};
