@@ -41,6 +41,13 @@ static uint64_t since_half_closed(const struct pair *pair)
     return pair->half_closed_ms;
 }
 
+/* A client that said nothing and has ended is owed little, and nothing was said to it. */
+static bool half_closed_empty(const struct pair *pair)
+{
+    return half_closed(pair) && track_half_ended(&pair->half[HALF_REQUEST]) &&
+           pair->half[HALF_REQUEST].written_bytes == 0 && pair->half[HALF_RESPONSE].written_bytes == 0;
+}
+
 static bool holds(const struct pair *pair, enum half half)
 {
     const struct half_track *h = &pair->half[half];
@@ -431,6 +438,19 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                 .armed = at_boundary,
                                 .since = since_boundary,
                                 .fire = reset_backend},
+    [DEADLINE_HALF_CLOSE_EMPTY] = {.name = "half_close_empty",
+                                   .runs_while = "the client sent FIN and nothing else, and got nothing",
+                                   .at_expiry = "RST to both",
+                                   .default_ms = 1000,
+                                   .min_ms = 0,
+                                   .max_ms = DEADLINE_MAX_MS,
+                                   .may_be_off = true,
+                                   .default_action = CLOSE_RST,
+                                   .reason = REASON_HALF_CLOSE_EMPTY,
+                                   .spares_delivery = true,
+                                   .armed = half_closed_empty,
+                                   .since = since_half_closed,
+                                   .fire = close_legs},
 };
 
 const struct deadline *deadline_row(enum deadline_id id)

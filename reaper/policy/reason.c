@@ -29,6 +29,7 @@ bool reason_is_reaped(enum reason reason)
     case REASON_HALF_CLOSE:
     case REASON_HALF_CLOSE_RATE:
     case REASON_HALF_CLOSE_MAX:
+    case REASON_HALF_CLOSE_EMPTY:
     case REASON_WRITE_STALL:
     case REASON_REQUEST_HEAD:
     case REASON_REQUEST_BODY:
@@ -66,5 +67,6 @@ enum reason_weight reason_weight(enum reason reason)
 bool reason_is_leak(enum reason reason)
 {
     return reason == REASON_HALF_CLOSE || reason == REASON_HALF_CLOSE_RATE ||
-           reason == REASON_HALF_CLOSE_MAX || reason == REASON_MESSAGE_GRACE;
+           reason == REASON_HALF_CLOSE_MAX || reason == REASON_HALF_CLOSE_EMPTY ||
+           reason == REASON_MESSAGE_GRACE;
 }

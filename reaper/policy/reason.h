@@ -20,6 +20,7 @@
     X(REASON_HALF_CLOSE, half_close, "one half ended and the other made no progress: a leak")                \
     X(REASON_HALF_CLOSE_RATE, half_close_rate, "one half ended and the other only trickled")                 \
     X(REASON_HALF_CLOSE_MAX, half_close_max, "one half ended and the other outlived half_close_max")         \
+    X(REASON_HALF_CLOSE_EMPTY, half_close_empty, "the client left without a byte, the backend stayed")       \
     X(REASON_WRITE_STALL, write_stall, "a side took no bytes for the write_stall deadline")                  \
     X(REASON_REQUEST_HEAD, request_head, "the head of a request did not arrive in time")                     \
     X(REASON_REQUEST_BODY, request_body, "the body of a request made no progress")                           \

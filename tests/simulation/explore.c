@@ -41,32 +41,33 @@ static const struct settings all_settings[] = {
      .grid_ms = 1000,
      .must_end = true,
      .rate = 1024,
-     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 1000},
+     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 1000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "bounded",
      .grid_ms = 1000,
      .must_end = true,
      .rate = 1024,
-     .after_ms = {1000, 3000, 1000, 2000, 2000, 3000, OFF, 1000},
+     .after_ms = {1000, 3000, 1000, 2000, 2000, 3000, OFF, 1000, [DEADLINE_HALF_CLOSE_EMPTY] = 0},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "at once",
      .grid_ms = 1000,
      .must_end = true,
      .rate = 0,
-     .after_ms = {1000, 1000, 0, OFF, 1000, OFF, 2000, 0},
+     .after_ms = {1000, 1000, 0, OFF, 1000, OFF, 2000, 0, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "always FIN",
      .grid_ms = 1000,
      .must_end = true,
      .rate = 1024,
-     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 2000, 1000},
+     .after_ms = {1000, 2000, 2000, 3000, 2000, OFF, 2000, 1000, [DEADLINE_HALF_CLOSE_EMPTY] = 1000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "verify",
      .grid_ms = 1000,
      .must_end = true,
      .rate = 1024,
      .verify = VERIFY_EXTEND,
-     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000, 1000, [DEADLINE_MESSAGE_GRACE] = 2000},
+     .after_ms = {1000, 2000, 1000, 3000, 2000, OFF, 3000,
+                  1000, [DEADLINE_MESSAGE_GRACE] = 2000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "messages",
      .grid_ms = 1000,
@@ -86,7 +87,7 @@ static const struct settings all_settings[] = {
     {.name = "off",
      .grid_ms = 1000,
      .rate = 1024,
-     .after_ms = {OFF, OFF, OFF, OFF, OFF, OFF, OFF, 1000},
+     .after_ms = {OFF, OFF, OFF, OFF, OFF, OFF, OFF, 1000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
 };
 
@@ -409,6 +410,8 @@ static enum deadline_id sparing_deadline(const struct world *before, const struc
         return DEADLINE_COUNT;
     if (after->pair.reason == REASON_IDLE)
         return DEADLINE_IDLE;
+    if (after->pair.reason == REASON_HALF_CLOSE_EMPTY)
+        return DEADLINE_HALF_CLOSE_EMPTY;
     return after->pair.reason == REASON_HALF_CLOSE ? DEADLINE_HALF_CLOSE : DEADLINE_COUNT;
 }
 
@@ -698,6 +701,20 @@ static uint64_t window_most_ms(const struct pair *pair, const uint64_t after_ms[
     return after == OFF ? OFF : after + DELIVERY_MS;
 }
 
+static bool is_empty(const struct pair *pair)
+{
+    return pair->half[HALF_REQUEST].written_bytes == 0 && pair->half[HALF_RESPONSE].written_bytes == 0;
+}
+
+/* The longest time for which the first end of a half matters. */
+static uint64_t half_closed_most_ms(bool empty, const uint64_t after_ms[])
+{
+    uint64_t max_ms = after_ms[DEADLINE_HALF_CLOSE_MAX];
+    if (!empty)
+        return max_ms;
+    return max_of(after_ms[DEADLINE_HALF_CLOSE_EMPTY] + DELIVERY_MS, max_ms == OFF ? 0 : max_ms);
+}
+
 /* Everything that later behaviour depends on. */
 static void make_key(const struct search *search, const struct world *world, uint8_t key[KEY_BYTES])
 {
@@ -749,8 +766,10 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = (uint8_t)((windowed ? credit(search, world) : 0) |
                          (relaying(world) && track_half_closed(pair) && track_trickled(pair)) << 7);
     key[n++] = distance(search, world, pair->spared_ms != 0, pair->spared_ms, DELIVERY_MS);
+    bool empty = is_empty(pair) && after_ms[DEADLINE_HALF_CLOSE_EMPTY] != OFF;
+    key[n++] = empty && pair->phase <= PAIR_ENDING;
     key[n++] = distance(search, world, track_half_closed(pair) && relaying(world), pair->half_closed_ms,
-                        after_ms[DEADLINE_HALF_CLOSE_MAX]);
+                        half_closed_most_ms(empty, after_ms));
     key[n++] = distance(search, world, ending && pair->reason == REASON_LIFETIME, pair->ending_ms,
                         after_ms[DEADLINE_GRACE] + DELIVERY_MS);
     key[n++] =

@@ -242,11 +242,19 @@ static uint64_t held_since_ms(const struct run *run, enum half half)
     return max_of(run->hosted.held_ms[half], max_of(sink->last_ack_ms, sink->last_take_ms));
 }
 
+static bool is_empty(const struct pair *pair)
+{
+    return pair->half[HALF_REQUEST].written_bytes == 0 && pair->half[HALF_RESPONSE].written_bytes == 0;
+}
+
 static void check_relaying(const struct run *run, const struct pair *pair, const struct deadlines *d)
 {
     if (track_half_closed(pair)) {
         must_be_by(&run->hosted, run->half_closed_ms, d->after_ms[DEADLINE_HALF_CLOSE_MAX],
                    "half_close_max holds");
+        if (is_empty(pair) && track_half_ended(&pair->half[HALF_REQUEST]))
+            must_be_by(&run->hosted, run->half_closed_ms,
+                       d->after_ms[DEADLINE_HALF_CLOSE_EMPTY] + DELIVERY_MS, "half_close_empty holds");
         /* What a burst bought is thrown away when the deadline is looked at, which may be one later; then
          * come the wait for a delivery and the probes. */
         if (d->verify != VERIFY_EXTEND)
@@ -322,6 +330,11 @@ static void check_not_early(const struct run *run, const struct pair *pair)
              now_ms + 1 + (now_ms - run->half_closed_ms) / 25 >=
                  run->credit_us / 1000 + d->after_ms[DEADLINE_HALF_CLOSE],
              "half_close does not cut a flow that keeps the rate");
+        break;
+    case REASON_HALF_CLOSE_EMPTY:
+        must(&run->hosted, now_ms >= run->half_closed_ms + d->after_ms[DEADLINE_HALF_CLOSE_EMPTY],
+             "half_close_empty does not come early");
+        must(&run->hosted, is_empty(pair), "half_close_empty cuts nobody who sent or got a byte");
         break;
     case REASON_HALF_CLOSE_MAX:
         must(&run->hosted, now_ms >= run->half_closed_ms + d->after_ms[DEADLINE_HALF_CLOSE_MAX],

@@ -32,6 +32,8 @@ static const struct {
     [DEADLINE_KEEPALIVE] = {"keepalive", 75000, 1, true, false, false, CLOSE_FIN, REASON_KEEPALIVE},
     [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST,
                                 REASON_MESSAGE_GRACE},
+    [DEADLINE_HALF_CLOSE_EMPTY] = {"half_close_empty", 1000, 0, true, false, true, CLOSE_RST,
+                                   REASON_HALF_CLOSE_EMPTY},
 };
 
 static void every_row_is_as_promised(void **state)
@@ -139,6 +141,7 @@ static void either_ended_half_arms_both_half_close_deadlines_instead_of_idle(voi
     for (enum half half = 0; half < HALF_COUNT; half++) {
         struct pair pair = in_phase(PAIR_OPEN, REASON_NONE);
         pair.half[half].fin_in = pair.half[half].fin_out = true;
+        pair.half[HALF_REQUEST].written_bytes = 1;
         assert_int_equal(armed(&pair),
                          bit(DEADLINE_HALF_CLOSE) | bit(DEADLINE_HALF_CLOSE_MAX) | bit(DEADLINE_LIFETIME));
         pair.phase = PAIR_ENDING;

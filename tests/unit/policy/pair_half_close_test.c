@@ -2,6 +2,74 @@
 
 /* One half has ended: half_close and its relatives, and whether its peers are there. */
 
+/* ---- half_close_empty ---- */
+
+static void a_client_that_only_closed_is_owed_a_second(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    pass(&bed, 500);
+    assert_int_equal(fin(&bed, HALF_REQUEST), to(PAIR_DO_FIN, LEG_BACKEND));
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 1500);
+    assert_ended(&bed, REASON_HALF_CLOSE_EMPTY, LEG_END_RST, LEG_END_RST);
+}
+
+static void a_backend_that_closes_in_time_ends_an_empty_session_in_order(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    fin(&bed, HALF_REQUEST);
+    assert_int_equal(expire_until(&bed, 999), 0);
+    assert_int_equal(fin(&bed, HALF_RESPONSE), to(PAIR_DO_FIN, LEG_CLIENT) | close_both_and_end);
+    assert_ended(&bed, REASON_CLOSED, LEG_END_FIN, LEG_END_FIN);
+}
+
+/* One byte either way, and it is half_close that counts. */
+static void any_byte_gives_a_client_the_whole_half_close(void **state)
+{
+    (void)state;
+    for (enum half half = 0; half < HALF_COUNT; half++) {
+        for (int before = 0; before < (half == HALF_REQUEST ? 1 : 2); before++) {
+            struct bed bed;
+            opened(&bed);
+            if (before == 0)
+                relay(&bed, half, 1);
+            fin(&bed, HALF_REQUEST);
+            pass(&bed, 900);
+            if (before == 1)
+                relay(&bed, half, 1);
+            assert_int_equal(expire_until(&bed, 29999), 0);
+            assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+            assert_true(bed.pair.reason != REASON_HALF_CLOSE_EMPTY);
+        }
+    }
+}
+
+static void a_backend_that_finished_without_a_byte_is_no_empty_client(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    fin(&bed, HALF_RESPONSE);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_int_equal(at(&bed), 30000);
+    assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
+}
+
+static void off_leaves_an_empty_client_to_half_close(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, DEADLINE_OFF);
+    fin(&bed, HALF_REQUEST);
+    assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+    assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
+}
+
 /* ---- half_close ---- */
 
 static void silence_after_a_half_close_resets_both_when_the_deadline_has_run(void **state)
@@ -279,6 +347,8 @@ static void a_half_closed_peer_never_gets_a_fin_of_our_making(void **state)
     for (enum half half = 0; half < HALF_COUNT; half++) {
         struct bed bed;
         opened(&bed);
+        relay(&bed, HALF_REQUEST, 1);
+        relay(&bed, HALF_RESPONSE, 1);
         fin(&bed, half);
         set_actions(&bed, DEADLINE_HALF_CLOSE, CLOSE_FIN, CLOSE_FIN);
         assert_int_equal(expire_until(&bed, FOREVER_MS), to(PAIR_DO_RST, half_source(half)));
@@ -561,6 +631,11 @@ static void that_a_client_has_closed_changes_nothing_in_grace(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_client_that_only_closed_is_owed_a_second),
+    cmocka_unit_test(a_backend_that_closes_in_time_ends_an_empty_session_in_order),
+    cmocka_unit_test(any_byte_gives_a_client_the_whole_half_close),
+    cmocka_unit_test(a_backend_that_finished_without_a_byte_is_no_empty_client),
+    cmocka_unit_test(off_leaves_an_empty_client_to_half_close),
     cmocka_unit_test(silence_after_a_half_close_resets_both_when_the_deadline_has_run),
     cmocka_unit_test(silence_counts_from_the_last_byte_of_an_answer),
     cmocka_unit_test(an_answer_at_the_rate_lives_as_long_as_it_lasts),

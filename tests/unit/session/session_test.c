@@ -237,6 +237,7 @@ static struct proxy *start_with(enum verify verify, uint64_t half_close_ms)
     proxy_prepare(proxy);
     proxy->frontend.deadlines.verify = verify;
     proxy->frontend.deadlines.after_ms[DEADLINE_HALF_CLOSE] = half_close_ms;
+    proxy->frontend.deadlines.after_ms[DEADLINE_HALF_CLOSE_EMPTY] = DEADLINE_OFF;
     proxy_start(proxy);
     return proxy;
 }
