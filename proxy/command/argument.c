@@ -3,6 +3,8 @@
 #include "conf/value.h"
 #include "proxy/command/command.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,7 +116,36 @@ void argument_none(struct argp_state *state, const char *text)
     argp_error(state, "found '%s'; allowed: options only", text);
 }
 
-enum { KEY_PORT = 'p', KEY_JSON = 'j', KEY_PROGRAM = 512 };
+enum { KEY_PORT = 'p', KEY_JSON = 'j', KEY_PROGRAM = 512, KEY_TO, KEY_PEER, KEY_ALL };
+
+static void peer_add(struct argp_state *state, struct argument_survey *arguments, const char *text)
+{
+    struct sockaddr_storage address = {0};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
+        address.ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
+        address.ss_family = AF_INET6;
+    else
+        argp_error(state, "--peer: found '%s'; allowed: an address without port, such as 10.0.0.7", text);
+    if (arguments->peer_count == ARGUMENT_PEERS)
+        argp_error(state, "--peer: at most %d addresses", ARGUMENT_PEERS);
+    diag_endpoint_of(&address, &arguments->peers[arguments->peer_count++]);
+}
+
+/* What somebody types who has read no help: `scan 9000`, `scan python`. */
+static void word_take(struct argp_state *state, struct argument_survey *arguments, const char *text)
+{
+    if (text[0] != '\0' && strspn(text, "0123456789,") == strlen(text)) {
+        argument_ports(state, "a word", text, &arguments->ports);
+        return;
+    }
+    if (arguments->program)
+        argp_error(state, "found '%s' besides '%s'; allowed: one program", text, arguments->program);
+    arguments->program = text;
+    arguments->program_is_part = true;
+}
 
 static error_t survey_option(int key, char *text, struct argp_state *state)
 {
@@ -123,14 +154,24 @@ static error_t survey_option(int key, char *text, struct argp_state *state)
     case KEY_PORT:
         argument_ports(state, "--port", text, &arguments->ports);
         return 0;
+    case KEY_TO:
+        argument_ports(state, "--to", text, &arguments->to);
+        return 0;
+    case KEY_PEER:
+        peer_add(state, arguments, text);
+        return 0;
     case KEY_PROGRAM:
         arguments->program = text;
+        arguments->program_is_part = false;
         return 0;
     case KEY_JSON:
         arguments->json = true;
         return 0;
+    case KEY_ALL:
+        arguments->all = true;
+        return 0;
     case ARGP_KEY_ARG:
-        argument_none(state, text);
+        word_take(state, arguments, text);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -140,12 +181,16 @@ static error_t survey_option(int key, char *text, struct argp_state *state)
 static const struct argp_option survey_options[] = {
     {"port", KEY_PORT, "P[,P...]", 0,
      "Only sockets with this local port; may be repeated (default: all; reap wants one)", 0},
+    {"to", KEY_TO, "P[,P...]", 0, "Only sockets whose peer has this port: connections of this host to it", 0},
+    {"peer", KEY_PEER, "ADDRESS", 0, "Only sockets whose peer has this address; may be repeated", 0},
     {"program", KEY_PROGRAM, "NAME", 0,
      "Only sockets that a process of this name holds, as ps -o comm shows it", 0},
-    {"json", KEY_JSON, NULL, 0, "Print JSON", 0},
+    {"all", KEY_ALL, NULL, 0, "All rows, not the first 20 only", 0},
+    {"json", KEY_JSON, NULL, 0, "Print JSON, all rows", 0},
     {0},
 };
 
-static const struct argp survey_parser = {.options = survey_options, .parser = survey_option};
+static const struct argp survey_parser = {
+    .options = survey_options, .parser = survey_option, .args_doc = "[PORT | PROGRAM]"};
 
 const struct argp_child argument_survey_children[] = {{.argp = &survey_parser}, {0}};

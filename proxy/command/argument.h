@@ -4,6 +4,8 @@
 /* Values on a subcommand's command line. Each parser takes the whole text or ends the process by
  * argp_error(), which names the option, what was found and what is allowed. Main thread only. */
 
+#include "reaper/kernel/diag.h"
+
 #include <argp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,11 +24,17 @@ struct argument_pids {
     size_t count;
 };
 
-/* What scan, reap and doctor all take: --port, --program and --json, and no word that is not an option. */
+enum { ARGUMENT_PEERS = 16 };
+
+/* What scan, reap and doctor all take. A word that is no option is a local port, or a part of a program's
+ * name. */
 struct argument_survey {
-    struct argument_ports ports;
-    const char *program; /* NULL: any */
-    bool json;
+    struct argument_ports ports, to;
+    struct diag_endpoint peers[ARGUMENT_PEERS];
+    size_t peer_count;
+    const char *program;  /* NULL: any */
+    bool program_is_part; /* it was a word */
+    bool json, all;
 };
 
 /* The one child of their parsers, which give it a struct argument_survey at ARGP_KEY_INIT. */

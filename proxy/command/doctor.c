@@ -12,18 +12,20 @@
 
 static const char command[] = "lastack doctor";
 
-enum { KEY_FOR = 'f' };
+enum { KEY_FOR = 'f', KEY_REMEDIES = 256 };
 
 enum { WATCH_DEFAULT_MS = 3000 };
 
 static const struct argp_option options[] = {
     {"for", KEY_FOR, "DURATION", 0, "How long to watch (default 3s)", 0},
+    {"remedies", KEY_REMEDIES, NULL, 0, "Explain each kernel setting that people change for this", 0},
     {0},
 };
 
 struct arguments {
     struct argument_survey survey;
     uint64_t watch_ms;
+    bool remedies;
 };
 
 static error_t option_parse(int key, char *text, struct argp_state *state)
@@ -37,6 +39,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
         arguments->watch_ms = argument_duration(state, "--for", text);
         if (arguments->watch_ms < 100)
             argp_error(state, "--for: found '%s'; allowed: at least 100ms", text);
+        return 0;
+    case KEY_REMEDIES:
+        arguments->remedies = true;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -161,15 +166,16 @@ static void remedy_value(const struct survey *survey, const struct evidence *evi
 
 static void patient_print(const struct patient *patient)
 {
-    char name[SERVICE_TEXT];
+    char name[SERVICE_TEXT], next[DIAGNOSIS_LINE];
     for (size_t i = 0; i < patient->verdict_count; i++) {
         const struct verdict *verdict = &patient->verdicts[i];
         printf("%s: %s\n", i ? "And" : service_text(patient->service, name),
                diagnosis_text(verdict->diagnosis));
         for (size_t k = 0; k < verdict->line_count; k++)
             printf("  - %s\n", verdict->line[k]);
-        printf("\n");
     }
+    next_command(patient, next);
+    printf("Run next: %s\n\n", next);
 }
 
 /* Whether it helps: once, or of each service where the answers differ. */
@@ -201,20 +207,43 @@ static void remedies_print(const struct survey *survey, const struct patient *pa
         printf("  %s = %s\n      %s\n", rows[i].name, value, rows[i].does);
         helps_print(&rows[i], patients, count);
     }
-    printf("\n");
 }
 
-static int doctor_text(const struct survey *survey, const struct patient *patients, size_t count)
+static bool helps_any(const struct remedy *remedy, const struct patient *patients, size_t count)
+{
+    char text[DIAGNOSIS_LINE];
+    for (size_t i = 0; i < count; i++) {
+        remedy->helps(patients[i].evidence, patients[i].verdicts[0].diagnosis, text);
+        if (strncmp(text, "No", 2) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* In one line which of the settings help. */
+static void remedies_sum(const struct patient *patients, size_t count)
+{
+    size_t row_count, named = 0;
+    const struct remedy *rows = remedies(&row_count);
+    printf("Of the %zu settings that people change for this, ", row_count);
+    for (size_t i = 0; i < row_count; i++)
+        if (helps_any(&rows[i], patients, count))
+            printf("%s%s", named++ ? ", " : "", rows[i].name);
+    printf(named ? " may help in part; --remedies explains each.\n"
+                 : "none helps; --remedies explains each.\n");
+}
+
+static int doctor_text(const struct survey *survey, const struct patient *patients, size_t count,
+                       bool remedies)
 {
     for (size_t i = 0; i < count; i++)
         patient_print(&patients[i]);
     show_unseen(survey, EVIDENCE_SYMPTOM_MS, stdout);
-    remedies_print(survey, patients, count);
-    for (size_t i = 0; i < count && (i == 0 || !is_well(&patients[i])); i++) {
-        char next[DIAGNOSIS_LINE];
-        next_command(&patients[i], next);
-        printf("Run next: %s\n", next);
-    }
+    show_going_there(survey, command, stdout);
+    if (remedies)
+        remedies_print(survey, patients, count);
+    else if (!is_well(&patients[0]))
+        remedies_sum(patients, count);
     return fflush(stdout) == EOF ? -EIO : 0;
 }
 
@@ -279,22 +308,25 @@ static int doctor_json(const struct survey *survey, const struct patient *patien
     for (size_t i = 0; i < count; i++)
         json_array_append_new(array, patient_json(survey, &patients[i]));
     return show_json(command,
-                     json_pack("{s:s, s:f, s:I, s:o}",                                         //
+                     json_pack("{s:s, s:f, s:I, s:I, s:o}",                                    //
                                "diagnosis", diagnosis_name(patients[0].verdicts[0].diagnosis), //
                                "accepted_per_s", patients[0].evidence->accepted_per_s,         //
+                               "going_there", (json_int_t)survey->going_there,                 //
                                "not_visible",                                                  //
                                (json_int_t)survey_unseen(survey, EVIDENCE_SYMPTOM_MS), "ports", array));
 }
 
-static int answer(const struct survey *survey, const struct evidence_set *set, bool json)
+static int answer(const struct survey *survey, const struct evidence_set *set,
+                  const struct arguments *arguments)
 {
     struct patient *patients = patients_make(set);
     if (!patients) {
         fprintf(stderr, "%s: no memory\n", command);
         return EXIT_FOUND;
     }
-    int error = json ? doctor_json(survey, patients, set->count) : doctor_text(survey, patients, set->count);
-    bool well = is_well(&patients[0]);
+    int error = arguments->survey.json ? doctor_json(survey, patients, set->count)
+                                       : doctor_text(survey, patients, set->count, arguments->remedies);
+    bool well = is_well(&patients[0]) && survey->going_there == 0;
     free(patients);
     return error || !well ? EXIT_FOUND : EXIT_FINE;
 }
@@ -304,7 +336,7 @@ static int watch(struct survey *survey, uint64_t watch_ms, struct evidence_set *
 {
     struct evidence_sample *samples = calloc(2, sizeof *samples);
     int error = samples ? evidence_sample(survey, show_clock_ms(), &samples[0]) : -ENOMEM;
-    if (!error && survey->program)
+    if (!error && survey->filter.program)
         error = survey_owners(survey); /* the first look shows those of that program only, too */
     if (!error) {
         show_sleep_ms(watch_ms);
@@ -313,6 +345,8 @@ static int watch(struct survey *survey, uint64_t watch_ms, struct evidence_set *
     if (!error)
         error = evidence_gather(survey, &samples[0], &samples[1], set);
     free(samples);
+    if (error == -ESRCH || error == -ENOTUNIQ)
+        return show_program_failure(survey, command, error);
     return error ? show_failure(command, "can't look at the kernel's sockets", error) : 0;
 }
 
@@ -321,7 +355,7 @@ static int doctor(struct survey *survey, const struct arguments *arguments)
     struct evidence_set set = {0};
     int status = EXIT_FOUND;
     if (watch(survey, arguments->watch_ms, &set) == 0 && show_ports_exist(survey, command))
-        status = answer(survey, &set, arguments->survey.json);
+        status = answer(survey, &set, arguments);
     evidence_clear(&set);
     return status;
 }

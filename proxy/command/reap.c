@@ -68,8 +68,13 @@ static void arguments_check(struct argp_state *state, struct arguments *argument
 {
     if (arguments->explain)
         return;
-    if (arguments->survey.ports.count == 0)
-        argp_error(state, "--port is missing; say on which local port the leaks are");
+    if (arguments->survey.ports.count == 0 && arguments->survey.to.count == 0)
+        argp_error(state,
+                   "--port is missing; say on which local port the leaks are, or --to which port they go");
+    if (arguments->survey.program_is_part)
+        argp_error(state,
+                   "found '%s'; allowed: a port, or --program with the whole name: this ends what it finds",
+                   arguments->survey.program);
     if (arguments->survey.program)
         arguments->policy.named_owner = true;
     if (arguments->yes && arguments->action == LADDER_REPORT)
@@ -124,7 +129,9 @@ static const struct argp parser = {
     .parser = option_parse,
     .children = argument_survey_children,
     .doc =
-        "Finishes sockets that leak in CLOSE_WAIT, and proves it. At least one --port must be given.\v"
+        "Finishes sockets that leak in CLOSE_WAIT, and proves it. At least one --port, or --to, must be "
+        "given."
+        "\v"
         "A socket is touched only when nothing speaks for it: two dumps show it in CLOSE_WAIT with the "
         "same cookie, it is older than the bound, its peer acknowledged nothing new in between and does not "
         "wait for an answer, a process that is seen holds it, and this end was the server. All of that is in "
@@ -328,6 +335,23 @@ static void verdict_cells(const struct target *target, struct table *table)
     table_text(table, target->held ? "yes" : target->seen ? "no" : "?");
 }
 
+static void target_row(const struct plan *plan, const struct target *target, struct table *table)
+{
+    const struct leak *leak = target->leak;
+    char text[DIAG_ENDPOINT_TEXT], age[SHOW_AGE_TEXT];
+    table_text(table, diag_endpoint_text(&leak->row.id.local, text));
+    table_text(table, diag_endpoint_text(&leak->row.id.remote, text));
+    table_text(table, show_leak_age(&plan->survey, leak, age));
+    table_text(table, triage_cause_name(leak->cause));
+    table_text(table, triage_peer_name(leak->peer));
+    show_owner_cells(&plan->survey, leak, table);
+    if (plan->arguments->yes)
+        verdict_cells(target, table);
+    else
+        table_text(table, guard_name(target->guard));
+}
+
+/* What was done, or would be, before what is left alone; no more than somebody reads. */
 static void targets_print(const struct plan *plan)
 {
     static const struct table_column columns[] = {
@@ -336,26 +360,20 @@ static void targets_print(const struct plan *plan)
         {"VERDICT", false},  {"OUTCOME", false}, {"FD HELD", false},
     };
     struct table table;
+    size_t shown = show_rows(&plan->arguments->survey, plan->target_count), rows = 0;
     /* The last two are of no interest as long as nothing is done. */
     bool dry = !plan->arguments->yes;
     table_init(&table, columns, sizeof columns / sizeof columns[0] - (dry ? 2 : 0));
-    for (size_t i = 0; i < plan->target_count; i++) {
-        const struct leak *leak = plan->targets[i].leak;
-        char text[DIAG_ENDPOINT_TEXT], age[SHOW_AGE_TEXT];
-        table_text(&table, diag_endpoint_text(&leak->row.id.local, text));
-        table_text(&table, diag_endpoint_text(&leak->row.id.remote, text));
-        table_text(&table, show_leak_age(&plan->survey, leak, age));
-        table_text(&table, triage_cause_name(leak->cause));
-        table_text(&table, triage_peer_name(leak->peer));
-        show_owner_cells(&plan->survey, leak, &table);
-        if (dry)
-            table_text(&table, guard_name(plan->targets[i].guard));
-        else
-            verdict_cells(&plan->targets[i], &table);
-    }
+    for (int due = 1; due >= 0; due--)
+        for (size_t i = 0; i < plan->target_count && rows < shown; i++)
+            if ((plan->targets[i].guard == GUARD_CLEAR) == due && ++rows)
+                target_row(plan, &plan->targets[i], &table);
+    if (rows)
+        printf("\n");
     if (table_print(&table, stdout))
         fprintf(stderr, "lastack reap: can't print all of it: no memory\n");
     table_clear(&table);
+    show_left_out(shown, plan->target_count, stdout);
 }
 
 /* By how much they miss the bound. */
@@ -469,12 +487,11 @@ static int plan_json(const struct plan *plan)
 
 static void plan_text(const struct plan *plan)
 {
-    targets_print(plan);
-    if (plan->target_count)
-        printf("\n");
     outcome_print(plan);
     guards_print(plan);
     show_unseen(&plan->survey, 0, stdout);
+    show_going_there(&plan->survey, command, stdout);
+    targets_print(plan);
 }
 
 /* ---- */

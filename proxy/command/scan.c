@@ -74,7 +74,7 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (arguments->brief && arguments->survey.program)
-            argp_error(state, "--brief does not look at who holds them, which --program asks for");
+            argp_error(state, "--brief does not look at who holds them, which --program and a name ask for");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -86,7 +86,9 @@ static const struct argp parser = {
     .parser = option_parse,
     .children = argument_survey_children,
     .doc =
-        "Lists sockets that leak: how old, why, and who holds them.\v"
+        "Lists sockets that leak: how old, why, and who holds them. `scan 9000` is --port 9000, `scan "
+        "python` the "
+        "one program with that in its name.\v"
         "An age with >= is a lower bound: something may have reset the kernel's clock since.\n"
         "\n"
         "Causes: read-eof, the program read EOF and never closed; eof-unread, it never read EOF (stuck, "
@@ -130,6 +132,7 @@ static void leak_row(const struct survey *survey, const struct leak *leak, struc
     show_owner_cells(survey, leak, table);
 }
 
+/* The oldest first, and no more than somebody reads. */
 static int leaks_print(const struct report *report)
 {
     static const struct table_column columns[] = {
@@ -137,31 +140,47 @@ static int leaks_print(const struct report *report)
         {"PEER END", false}, {"PID", true},   {"PROGRAM", false}, {"FD", true},
     };
     bool brief = report->survey->brief; /* without the last four */
+    size_t shown = show_rows(&report->arguments->survey, report->leak_count);
     struct table table;
     table_init(&table, columns, sizeof columns / sizeof columns[0] - (brief ? 4 : 0));
-    for (size_t i = 0; i < report->leak_count; i++)
+    for (size_t i = 0; i < shown; i++)
         leak_row(report->survey, report->leaks[i], &table);
+    if (shown)
+        printf("\n");
     int error = table_print(&table, stdout);
     table_clear(&table);
+    show_left_out(shown, report->leak_count, stdout);
     return error;
 }
 
 /* ---- who leaks most ---- */
 
-/* The owner as growth's key: a pid, or a user whose processes we can't see. 0 is the total. */
+/* The owner as growth's key: a service with a pid, or with a user whose processes we can't see. 0 is the
+ * total. */
 static uint64_t sum_key(const struct survey_sum *sum)
 {
-    return sum->process ? (uint64_t)sum->process->pid : UINT64_C(1) << 32 | sum->uid;
+    uint64_t service = (uint64_t)sum->service.client_side << 16 | sum->service.port;
+    uint64_t owner = sum->process ? (uint64_t)sum->process->pid : UINT64_C(1) << 32 | sum->uid;
+    return service << 40 | (uint64_t)(sum->sharers > 1) << 39 | owner;
+}
+
+/* "1234", or "1234 and 3 more" of sockets that several processes share. */
+static void sum_pids(const struct survey_sum *sum, struct table *table)
+{
+    if (!sum->process)
+        table_text(table, "?");
+    else if (sum->sharers > 1)
+        table_format(table, "%d and %zu more", sum->process->pid, sum->sharers - 1);
+    else
+        table_format(table, "%d", sum->process->pid);
 }
 
 static void sum_row(const struct survey_sum *sum, struct table *table)
 {
-    char name[OWNER_PROGRAM], age[SHOW_AGE_TEXT];
+    char name[OWNER_PROGRAM], age[SHOW_AGE_TEXT], service[SHOW_SERVICE_TEXT];
     table_format(table, "%zu", sum->count);
-    if (sum->process)
-        table_format(table, "%d", sum->process->pid);
-    else
-        table_text(table, "?");
+    table_text(table, show_service(sum->service, service));
+    sum_pids(sum, table);
     table_text(table, show_sum_name(sum, name));
     table_text(table, sum->process ? owner_state_name(sum->process->state) : "?");
     for (enum triage_cause cause = TRIAGE_READ_EOF; cause < TRIAGE_CAUSE_COUNT; cause++)
@@ -183,43 +202,55 @@ static double total_growth(const struct report *report)
 static int sums_print(const struct report *report)
 {
     static const struct table_column columns[] = {
-        {"SOCKETS", true},  {"PID", true},        {"PROGRAM", false},    {"PROCESS", false},
-        {"READ-EOF", true}, {"EOF-UNREAD", true}, {"DATA-UNREAD", true}, {"NEVER-ACCEPTED", true},
-        {"OLDEST", true},   {"PER MINUTE", true},
+        {"SOCKETS", true},        {"PORT", true},     {"PID", true},        {"PROGRAM", false},
+        {"PROCESS", false},       {"READ-EOF", true}, {"EOF-UNREAD", true}, {"DATA-UNREAD", true},
+        {"NEVER-ACCEPTED", true}, {"OLDEST", true},   {"PER MINUTE", true}, {"KNOWN AS", false},
+    };
+    static const struct table_column once[] = {
+        {"SOCKETS", true},        {"PORT", true},     {"PID", true},        {"PROGRAM", false},
+        {"PROCESS", false},       {"READ-EOF", true}, {"EOF-UNREAD", true}, {"DATA-UNREAD", true},
+        {"NEVER-ACCEPTED", true}, {"OLDEST", true},   {"KNOWN AS", false},
     };
     bool watching = report->arguments->watch_ms > 0;
     struct table table;
-    table_init(&table, columns, sizeof columns / sizeof columns[0] - (watching ? 0 : 1));
-    for (size_t i = 0; i < report->sum_count; i++) {
+    size_t shown = show_rows(&report->arguments->survey, report->sum_count);
+    if (watching)
+        table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    else
+        table_init(&table, once, sizeof once / sizeof once[0]);
+    for (size_t i = 0; i < shown; i++) {
         sum_row(&report->sums[i], &table);
         if (watching)
             table_format(&table, "%+.1f", sum_growth(report, &report->sums[i]));
+        table_format(&table, "%.60s",
+                     report->sums[i].process ? owner_known_as(report->sums[i].process) : "?");
     }
     int error = table_print(&table, stdout);
     table_clear(&table);
+    show_left_out(shown, report->sum_count, stdout);
     return error;
 }
 
+/* The answer first: how many, who and since when; then the sockets themselves. */
 static int report_text(const struct report *report)
 {
     const struct survey *survey = report->survey;
-    int error = 0;
-    if (report->arguments->watch_ms) {
-        if (isatty(STDOUT_FILENO))
-            printf("\033[H\033[2J"); /* home, clear */
-        printf("%zu in %s, %+.1f per minute.\n", report->leak_count, diag_state_name(survey->now.state),
-               total_growth(report));
-    } else {
-        error = leaks_print(report);
-        printf("%s%zu in %s.\n", report->leak_count ? "\n" : "", report->leak_count,
-               diag_state_name(survey->now.state));
-    }
+    const char *state = diag_state_name(survey->now.state);
+    bool watching = report->arguments->watch_ms > 0;
+    if (watching && isatty(STDOUT_FILENO))
+        printf("\033[H\033[2J"); /* home, clear */
+    if (watching)
+        printf("%zu in %s, %+.1f per minute.\n", report->leak_count, state, total_growth(report));
+    else
+        printf("%zu in %s.\n", report->leak_count, state);
+    show_going_there(survey, command, stdout);
     if (report->sum_count)
         printf("\n");
-    if (error == 0)
-        error = sums_print(report);
+    int error = sums_print(report);
     if (!survey->brief)
         show_unseen(survey, report->arguments->older_than_ms, stdout);
+    if (!watching && error == 0)
+        error = leaks_print(report);
     if (error == 0 && fflush(stdout) == EOF)
         error = -EIO;
     if (error)
@@ -233,7 +264,11 @@ static json_t *sum_json(const struct survey_sum *sum, double per_minute)
     json_t *causes = json_object();
     for (enum triage_cause cause = TRIAGE_READ_EOF; cause < TRIAGE_CAUSE_COUNT; cause++)
         json_object_set_new(causes, triage_cause_name(cause), json_integer((json_int_t)sum->by_cause[cause]));
-    return json_pack("{s:o, s:s, s:I, s:I, s:f, s:I, s:o}",                               //
+    return json_pack("{s:i, s:s, s:I, s:s, s:o, s:s, s:I, s:I, s:f, s:I, s:o}",           //
+                     "port", (int)sum->service.port,                                      //
+                     "side", sum->service.client_side ? "client" : "server",              //
+                     "held_by", (json_int_t)sum->sharers,                                 //
+                     "known_as", sum->process ? owner_known_as(sum->process) : "",        //
                      "pid", sum->process ? json_integer(sum->process->pid) : json_null(), //
                      "program", show_sum_name(sum, name),                                 //
                      "uid", (json_int_t)sum->uid,                                         //
@@ -253,8 +288,9 @@ static int report_json(const struct report *report)
     for (size_t i = 0; i < report->sum_count; i++)
         json_array_append_new(owners, sum_json(&report->sums[i], sum_growth(report, &report->sums[i])));
     return show_json(command,
-                     json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",                    //
+                     json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",               //
                                "state", diag_state_name(survey->now.state),                   //
+                               "going_there", (json_int_t)survey->going_there,                //
                                "older_than_ms", (json_int_t)report->arguments->older_than_ms, //
                                "count", (json_int_t)report->leak_count,                       //
                                "per_minute", total_growth(report),                            //

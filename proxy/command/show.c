@@ -33,8 +33,17 @@ int show_failure(const char *command, const char *what, int error)
 int show_open(struct survey *survey, const char *command, const struct argument_survey *arguments,
               unsigned state)
 {
-    int error = survey_open(survey, arguments->ports.port, arguments->ports.count, state);
-    survey->program = arguments->program;
+    const struct survey_filter filter = {
+        .ports = arguments->ports.port,
+        .port_count = arguments->ports.count,
+        .to = arguments->to.port,
+        .to_count = arguments->to.count,
+        .peers = arguments->peers,
+        .peer_count = arguments->peer_count,
+        .program = arguments->program,
+        .program_is_part = arguments->program_is_part,
+    };
+    int error = survey_open(survey, &filter, state);
     if (!error)
         return 0;
     if (survey->netlink)
@@ -55,21 +64,49 @@ int show_look(struct survey *survey, const char *command)
     return error ? show_failure(command, "can't list the kernel's sockets", error) : 0;
 }
 
+/* The names of the programs that hold such sockets or listen, each once, as far as one line goes. */
+static void programs_list(const struct survey *survey, FILE *out)
+{
+    enum { LISTED = 12 };
+    const struct owners *owners = &survey->owners;
+    size_t listed = 0;
+    for (size_t i = 0; i < owners->process_count && listed < LISTED; i++) {
+        bool known = false;
+        for (size_t k = 0; k < i && !known; k++)
+            known = strcmp(owners->processes[k].program, owners->processes[i].program) == 0;
+        if (!known)
+            fprintf(out, "%s%s", listed++ ? ", " : "", owners->processes[i].program);
+    }
+    fprintf(out, "%s\n", listed == 0 ? "none" : listed == LISTED ? " ..." : "");
+}
+
+int show_program_failure(const struct survey *survey, const char *command, int error)
+{
+    fprintf(stderr, "%s: %s has '%s' in its name; those that hold such sockets or listen: ", command,
+            error == -ESRCH ? "no program that is seen here" : "more than one program",
+            survey->filter.program);
+    programs_list(survey, stderr);
+    return error;
+}
+
 int show_owners(struct survey *survey, const char *command)
 {
     int error = survey_owners(survey);
+    if (error == -ESRCH || error == -ENOTUNIQ)
+        return show_program_failure(survey, command, error);
     return error ? show_failure(command, "can't find out who holds the sockets", error) : 0;
 }
 
 bool show_ports_exist(const struct survey *survey, const char *command)
 {
     bool all = true;
-    for (size_t i = 0; i < survey->port_count; i++) {
-        if (survey_port_exists(survey, survey->ports[i]))
+    for (size_t i = 0; i < survey->filter.port_count; i++) {
+        uint16_t port = survey->filter.ports[i];
+        if (survey->going_there || survey_port_exists(survey, port))
             continue;
         fprintf(stderr,
                 "%s: nothing in this network namespace listens on port %u, and no socket in %s has it\n",
-                command, survey->ports[i], diag_state_name(survey->now.state));
+                command, port, diag_state_name(survey->now.state));
         all = false;
     }
     return all;
@@ -87,6 +124,37 @@ void show_unseen(const struct survey *survey, uint64_t older_than_ms, FILE *out)
         out,
         ".\nRun it as root or with CAP_SYS_PTRACE, and where the process is visible: /proc without hidepid,"
         " its own or the host's pid namespace.\n");
+}
+
+void show_going_there(const struct survey *survey, const char *command, FILE *out)
+{
+    if (survey->going_there == 0)
+        return;
+    const char *asked = survey->filter.port_count == 1 ? "that port" : "these ports";
+    fprintf(out, "%zu sockets of this host in %s go to %s elsewhere: %s --to %u", survey->going_there,
+            diag_state_name(survey->now.state), asked, command, survey->filter.ports[0]);
+    for (size_t i = 1; i < survey->filter.port_count; i++)
+        fprintf(out, ",%u", survey->filter.ports[i]);
+    fprintf(out, "\n");
+}
+
+enum { ROWS_SHOWN = 20 };
+
+size_t show_rows(const struct argument_survey *arguments, size_t count)
+{
+    return arguments->all || count < ROWS_SHOWN ? count : ROWS_SHOWN;
+}
+
+void show_left_out(size_t shown, size_t count, FILE *out)
+{
+    if (shown < count)
+        fprintf(out, "... and %zu more: --all shows them, --json has them.\n", count - shown);
+}
+
+const char *show_service(struct survey_service service, char text[SHOW_SERVICE_TEXT])
+{
+    snprintf(text, SHOW_SERVICE_TEXT, service.client_side ? "to %u" : "%u", service.port);
+    return text;
 }
 
 /* ---- text and JSON ---- */

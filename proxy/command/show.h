@@ -20,6 +20,9 @@ int show_owners(struct survey *survey, const char *command);
 /* Says on stderr what failed and why; returns the error. */
 int show_failure(const char *command, const char *what, int error);
 
+/* Says what survey_owners() found wrong with a part of a program's name; returns the error. */
+int show_program_failure(const struct survey *survey, const char *command, int error);
+
 /* Whether every port that was asked for exists (survey_port_exists()); says which does not. */
 bool show_ports_exist(const struct survey *survey, const char *command);
 
@@ -32,6 +35,19 @@ uint64_t show_clock_ms(void);
 /* Says how many of these leaks have owners that this user may not see, and how to see them; nothing when
  * there are none. */
 void show_unseen(const struct survey *survey, uint64_t older_than_ms, FILE *out);
+
+/* Says that sockets of this host go to a port of the number that was asked for; nothing where none do. */
+void show_going_there(const struct survey *survey, const char *command, FILE *out);
+
+/* How many rows a table for people has, of so many. */
+size_t show_rows(const struct argument_survey *arguments, size_t count);
+
+/* Says how many rows were left out; nothing when none were. */
+void show_left_out(size_t shown, size_t count, FILE *out);
+
+/* "9000", or "to 5432" of what this host opened. */
+enum { SHOW_SERVICE_TEXT = 16 };
+const char *show_service(struct survey_service service, char text[SHOW_SERVICE_TEXT]);
 
 /* That sum's program, or "uid 1000 (not visible)". */
 const char *show_sum_name(const struct survey_sum *sum, char text[OWNER_PROGRAM]);

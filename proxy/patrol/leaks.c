@@ -415,8 +415,9 @@ int leaks_open(const struct conf *conf, struct log_ring *ring, const atomic_bool
     leaks->stop = stop;
     leaks->survey.proc_fd = -1;
     int error = take_watched(leaks, conf);
+    const struct survey_filter filter = {.ports = leaks->ports, .port_count = leaks->port_count};
     if (!error && leaks->port_count > 0)
-        error = survey_open(&leaks->survey, leaks->ports, leaks->port_count, DIAG_CLOSE_WAIT);
+        error = survey_open(&leaks->survey, &filter, DIAG_CLOSE_WAIT);
     if (!error && leaks->port_count > 0)
         survey_stop_on(&leaks->survey, stop);
     if (error || leaks->port_count == 0) {

@@ -58,8 +58,8 @@ static int established_count(struct survey *survey, struct evidence_sample *samp
 {
     const struct diag_filter filter = {.states = DIAG_STATE_BIT(DIAG_ESTABLISHED),
                                        .side = DIAG_EITHER,
-                                       .ports = survey->ports,
-                                       .port_count = survey->port_count};
+                                       .ports = survey->filter.ports,
+                                       .port_count = survey_dump_ports(&survey->filter)};
     const struct netlink_sink sink = {
         .row = established_row, .restart = established_restart, .context = sample};
     established_restart(sample);
@@ -276,8 +276,10 @@ static int service_add(struct evidence_set *set, struct survey_service service)
 static int services_find(const struct survey *survey, struct evidence_set *set)
 {
     int error = 0;
-    for (size_t i = 0; !error && i < survey->port_count; i++)
-        error = service_add(set, (struct survey_service){.port = survey->ports[i]});
+    for (size_t i = 0; !error && i < survey->filter.port_count; i++)
+        error = service_add(set, (struct survey_service){.port = survey->filter.ports[i]});
+    for (size_t i = 0; !error && i < survey->filter.to_count; i++)
+        error = service_add(set, (struct survey_service){.port = survey->filter.to[i], .client_side = true});
     for (size_t i = 0; !error && i < survey->now.leak_count; i++)
         if (leak_age_ms(&survey->now.leaks[i], survey->now_ms, NULL) >= EVIDENCE_SYMPTOM_MS)
             error = service_add(set, survey_service_of(&survey->now.leaks[i]));

@@ -174,6 +174,94 @@ static void threads_read(struct owner_process *process, int pid_fd)
     closedir(directory);
 }
 
+/* The arguments, which '\0' separates, as one line. */
+static void command_read(int pid_fd, char command[OWNER_COMMAND])
+{
+    command[0] = '\0';
+    int fd = openat(pid_fd, "cmdline", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t length = read(fd, command, OWNER_COMMAND - 1);
+    close(fd);
+    while (length > 0 && (command[length - 1] == '\0' || command[length - 1] == ' '))
+        length--;
+    for (ssize_t i = 0; i < length; i++)
+        if (command[i] == '\0')
+            command[i] = ' ';
+    command[length > 0 ? length : 0] = '\0';
+    text_clean(command);
+}
+
+enum { CONTAINER_ID = 64, CONTAINER_SHOWN = 12 };
+
+/* The first run of 64 hexadecimal digits: an id as docker, containerd and podman make them. */
+static const char *container_find(const char *text, size_t length)
+{
+    size_t run = 0;
+    for (size_t i = 0; i < length; i++) {
+        bool digit = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+        run = digit ? run + 1 : 0;
+        if (run == CONTAINER_ID)
+            return text + i + 1 - CONTAINER_ID;
+    }
+    return NULL;
+}
+
+/* The last part of the path that ends in ".service"; its length, or 0. */
+static size_t unit_find(const char *path, size_t length, const char **unit)
+{
+    static const char end[] = ".service";
+    enum { END = sizeof end - 1 };
+    size_t found = 0;
+    for (size_t from = 0; from < length;) {
+        size_t part = strcspn(path + from, "/\n");
+        if (part > END && memcmp(path + from + part - END, end, END) == 0) {
+            *unit = path + from;
+            found = part;
+        }
+        from += part + 1;
+    }
+    return found;
+}
+
+void owner_service_of(const char *cgroup, char service[OWNER_SERVICE])
+{
+    service[0] = '\0';
+    for (const char *line = cgroup; *line;) {
+        size_t length = strcspn(line, "\n");
+        const char *unit, *id = container_find(line, length);
+        size_t unit_length = unit_find(line, length, &unit);
+        if (id) {
+            snprintf(service, OWNER_SERVICE, "container %.*s", CONTAINER_SHOWN, id);
+            return;
+        }
+        if (unit_length)
+            snprintf(service, OWNER_SERVICE, "%.*s", (int)unit_length, unit);
+        line += length + (line[length] == '\n');
+    }
+    text_clean(service);
+}
+
+static void service_read(int pid_fd, char service[OWNER_SERVICE])
+{
+    char cgroup[4096];
+    service[0] = '\0';
+    int fd = openat(pid_fd, "cgroup", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t length = read(fd, cgroup, sizeof cgroup - 1);
+    close(fd);
+    cgroup[length > 0 ? length : 0] = '\0';
+    owner_service_of(cgroup, service);
+}
+
+const char *owner_known_as(const struct owner_process *process)
+{
+    if (process->service[0])
+        return process->service;
+    return process->command[0] ? process->command : process->program;
+}
+
 static void process_read(struct owner_process *process, int pid_fd)
 {
     char stat[512];
@@ -189,6 +277,8 @@ static void process_read(struct owner_process *process, int pid_fd)
     if (file_read(pid_fd, "wchan", process->wchan, sizeof process->wchan) < 0 ||
         strcmp(process->wchan, "0") == 0)
         process->wchan[0] = '\0';
+    command_read(pid_fd, process->command);
+    service_read(pid_fd, process->service);
     threads_read(process, pid_fd);
 }
 

@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { OWNER_PROGRAM = 64, OWNER_WCHAN = 64 };
+enum { OWNER_PROGRAM = 64, OWNER_WCHAN = 64, OWNER_COMMAND = 128, OWNER_SERVICE = 80 };
 
 struct owner_process {
     pid_t pid;
@@ -29,6 +29,11 @@ struct owner_process {
         [OWNER_PROGRAM];     /* the kernel's name of it, cut to 15 bytes by the kernel; clean, see text.h */
     char state;              /* R, S, D, T, t, Z ... of its main thread; '?' when it went away */
     char wchan[OWNER_WCHAN]; /* where its main thread sleeps in the kernel; "" when that is not told */
+    char command
+        [OWNER_COMMAND]; /* its command line, cut; a program may rewrite it, as PostgreSQL does; clean */
+    char service
+        [OWNER_SERVICE]; /* "nginx.service" or "container 0123456789ab", from its control group; "" where
+                                    it has none; clean */
     unsigned threads;
     unsigned blocked_threads; /* in states D, T, t */
 };
@@ -65,6 +70,14 @@ size_t owners_of(const struct owners *owners, uint32_t inode, const struct owner
 
 /* Whether that process's descriptor is still that socket: 1 yes, 0 no, or -EACCES. */
 int owner_holds(int proc_fd, pid_t pid, int fd, uint32_t inode);
+
+/* What people know it by: its service, else its command line, else its program's name. Points into it. */
+const char *owner_known_as(const struct owner_process *process);
+
+/* The service in the text of /proc/PID/cgroup, "" where there is none: the innermost systemd unit that is a
+ * service, or the first twelve digits of a container's id, as docker, podman and Kubernetes name its
+ * group. */
+void owner_service_of(const char *cgroup, char service[OWNER_SERVICE]);
 
 /* "running", "sleeping", "stopped" ... for the letter of /proc/PID/stat. Static storage. */
 const char *owner_state_name(char state);

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-int survey_open(struct survey *survey, const uint16_t *ports, size_t port_count, unsigned state)
+int survey_open(struct survey *survey, const struct survey_filter *filter, unsigned state)
 {
-    *survey = (struct survey){.ports = ports, .port_count = port_count, .proc_fd = -1};
+    *survey = (struct survey){.filter = *filter, .proc_fd = -1};
     triage_init(&survey->now, state);
     triage_init(&survey->before, state);
     int error = netlink_open(&survey->netlink);
@@ -41,29 +41,51 @@ void survey_stop_on(struct survey *survey, const atomic_bool *stop)
 
 /* ---- one look ---- */
 
-static bool has_port(const struct survey *survey, uint16_t port)
+static bool has_port(const uint16_t *ports, size_t count, uint16_t port)
 {
-    for (size_t i = 0; i < survey->port_count; i++)
-        if (survey->ports[i] == port)
+    for (size_t i = 0; i < count; i++)
+        if (ports[i] == port)
             return true;
-    return survey->port_count == 0;
+    return count == 0;
 }
 
-/* The filter lets rows pass in which either port is wanted, for the sake of peers on this host; a leak itself
- * is wanted by its local port only. */
+static bool has_peer(const struct survey_filter *filter, const struct diag_endpoint *peer)
+{
+    for (size_t i = 0; i < filter->peer_count; i++)
+        if (memcmp(filter->peers[i].host, peer->host, sizeof peer->host) == 0)
+            return true;
+    return filter->peer_count == 0;
+}
+
+bool survey_wants(const struct survey_filter *filter, const struct diag_id *id)
+{
+    return has_port(filter->ports, filter->port_count, id->local.port) &&
+           has_port(filter->to, filter->to_count, id->remote.port) && has_peer(filter, &id->remote);
+}
+
+size_t survey_dump_ports(const struct survey_filter *filter)
+{
+    return filter->to_count ? 0 : filter->port_count;
+}
+
+/* More rows than are wanted pass the kernel's filter: those that explain the leaks. */
 static int row_take(void *context, const struct diag_row *row)
 {
     struct survey *survey = context;
     if (survey->stop && atomic_load_explicit(survey->stop, memory_order_relaxed))
         return -ECANCELED;
-    if (row->state == survey->now.state && !has_port(survey, row->id.local.port))
-        return 0;
-    return triage_add(&survey->now, row);
+    if (row->state != survey->now.state || survey_wants(&survey->filter, &row->id))
+        return triage_add(&survey->now, row);
+    survey->going_there += survey->filter.port_count > 0 &&
+                           has_port(survey->filter.ports, survey->filter.port_count, row->id.remote.port);
+    return 0;
 }
 
 static void dump_restart(void *context)
 {
-    triage_restart(&((struct survey *)context)->now);
+    struct survey *survey = context;
+    triage_restart(&survey->now);
+    survey->going_there = 0;
 }
 
 /* All in one dump: for the kernel, walking its table once more costs more than the tcp_info of the rows that
@@ -73,11 +95,11 @@ static int dump(struct survey *survey)
     uint32_t explain = survey->brief ? DIAG_STATE_BIT(DIAG_LISTEN) : triage_context_states(&survey->now);
     const struct diag_filter filter = {.states = triage_leak_states(&survey->now) | explain,
                                        .side = DIAG_EITHER,
-                                       .ports = survey->ports,
-                                       .port_count = survey->port_count,
+                                       .ports = survey->filter.ports,
+                                       .port_count = survey_dump_ports(&survey->filter),
                                        .want_info = true};
     const struct netlink_sink sink = {.row = row_take, .restart = dump_restart, .context = survey};
-    triage_restart(&survey->now);
+    dump_restart(survey);
     return netlink_dump(survey->netlink, &filter, &sink);
 }
 
@@ -160,12 +182,34 @@ static int find_holders(struct survey *survey)
     return error ? error : guard_learn(&survey->now, &survey->owners);
 }
 
+static bool is_program(const struct survey *survey, const struct owner_process *process)
+{
+    const char *program = survey->filter.program;
+    return survey->filter.program_is_part ? strstr(process->program, program) != NULL
+                                          : strcmp(process->program, program) == 0;
+}
+
 static bool held_by_program(const struct survey *survey, struct survey_held held)
 {
     for (size_t i = 0; i < held.count; i++)
-        if (strcmp(survey->owners.processes[held.first[i].process].program, survey->program) == 0)
+        if (is_program(survey, &survey->owners.processes[held.first[i].process]))
             return true;
     return false;
+}
+
+/* Whether the part of a name is a part of one program's. 0, -ESRCH or -ENOTUNIQ. */
+static int program_check(const struct survey *survey)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < survey->owners.process_count; i++) {
+        const struct owner_process *process = &survey->owners.processes[i];
+        if (!is_program(survey, process))
+            continue;
+        if (found && strcmp(found, process->program) != 0)
+            return -ENOTUNIQ;
+        found = process->program;
+    }
+    return found ? 0 : -ESRCH;
 }
 
 static void keep_program(struct survey *survey)
@@ -197,9 +241,11 @@ int survey_owners(struct survey *survey)
         if (inode)
             survey->held[i].count = owners_of(&survey->owners, inode, &survey->held[i].first);
     }
-    if (survey->program)
-        keep_program(survey);
-    return 0;
+    if (!survey->filter.program)
+        return 0;
+    error = survey->filter.program_is_part ? program_check(survey) : 0;
+    keep_program(survey);
+    return error;
 }
 
 struct survey_held survey_holders(const struct survey *survey, const struct leak *leak)
@@ -210,46 +256,58 @@ struct survey_held survey_holders(const struct survey *survey, const struct leak
 
 /* ---- sums ---- */
 
-static struct survey_sum *sum_find(struct survey_sum *sums, size_t *count,
-                                   const struct owner_process *process, uid_t uid)
-{
-    for (size_t i = 0; i < *count; i++)
-        if (sums[i].process == process && (process || sums[i].uid == uid))
-            return &sums[i];
-    struct survey_sum *sum = &sums[(*count)++];
-    *sum = (struct survey_sum){.process = process, .uid = process ? process->uid : uid};
-    return sum;
-}
-
-static void sum_add(struct survey_sum *sum, enum triage_cause cause, uint64_t age_ms)
-{
-    sum->count++;
-    sum->by_cause[cause]++;
-    if (age_ms > sum->oldest_ms)
-        sum->oldest_ms = age_ms;
-}
-
 static int sum_order(const void *a, const void *b)
 {
     const struct survey_sum *left = a, *right = b;
     return (left->count < right->count) - (left->count > right->count);
 }
 
-/* Users whose processes can't be seen get rows of their own, up to so many; the last one takes the rest. */
-enum { UNSEEN_USERS = 64 };
+/* How many processes hold it: the holders are sorted by process. */
+static size_t sharers_of(struct survey_held held)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < held.count; i++)
+        count += i == 0 || held.first[i].process != held.first[i - 1].process;
+    return count;
+}
 
-static void leak_sum(const struct survey *survey, const struct leak *leak, uint64_t age_ms,
-                     struct survey_sum *sums, size_t *count)
+/* A sum of one socket. */
+static struct survey_sum sum_of(const struct survey *survey, const struct leak *leak)
 {
     struct survey_held held = survey_holders(survey, leak);
-    for (size_t i = 0; i < held.count; i++) /* sorted: a process with two descriptors of it counts once */
-        if (i == 0 || held.first[i].process != held.first[i - 1].process)
-            sum_add(sum_find(sums, count, &survey->owners.processes[held.first[i].process], 0), leak->cause,
-                    age_ms);
-    if (held.count > 0)
-        return;
-    bool full = *count == survey->owners.process_count + UNSEEN_USERS;
-    sum_add(full ? &sums[*count - 1] : sum_find(sums, count, NULL, leak->row.uid), leak->cause, age_ms);
+    const struct owner_process *process =
+        held.count ? &survey->owners.processes[held.first[0].process] : NULL;
+    struct survey_sum sum = {.service = survey_service_of(leak),
+                             .process = process,
+                             .sharers = sharers_of(held),
+                             .uid = process ? process->uid : leak->row.uid,
+                             .count = 1,
+                             .oldest_ms = leak_age_ms(leak, survey->now_ms, NULL)};
+    sum.by_cause[leak->cause] = 1;
+    return sum;
+}
+
+static int owner_order(const void *a, const void *b)
+{
+    const struct survey_sum *left = a, *right = b;
+    if (left->service.port != right->service.port)
+        return left->service.port < right->service.port ? -1 : 1;
+    if (left->service.client_side != right->service.client_side)
+        return left->service.client_side ? 1 : -1;
+    if (left->process != right->process)
+        return (uintptr_t)left->process < (uintptr_t)right->process ? -1 : 1;
+    if (left->sharers != right->sharers)
+        return left->sharers < right->sharers ? -1 : 1;
+    return left->uid < right->uid ? -1 : left->uid > right->uid;
+}
+
+static void sum_merge(struct survey_sum *into, const struct survey_sum *sum)
+{
+    into->count += sum->count;
+    for (enum triage_cause cause = 0; cause < TRIAGE_CAUSE_COUNT; cause++)
+        into->by_cause[cause] += sum->by_cause[cause];
+    if (sum->oldest_ms > into->oldest_ms)
+        into->oldest_ms = sum->oldest_ms;
 }
 
 struct survey_service survey_service_of(const struct leak *leak)
@@ -269,17 +327,34 @@ bool survey_service_has(struct survey_service service, const struct leak *leak)
     return service.port == 0 || survey_service_equal(service, survey_service_of(leak));
 }
 
+/* Merges those of one owner and one service; returns how many are left. */
+static size_t sums_merge(struct survey_sum *sums, size_t count)
+{
+    size_t kept = 0;
+    if (count > 1)
+        qsort(sums, count, sizeof *sums, owner_order);
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && owner_order(&sums[kept - 1], &sums[i]) == 0)
+            sum_merge(&sums[kept - 1], &sums[i]);
+        else
+            sums[kept++] = sums[i];
+    }
+    return kept;
+}
+
 struct survey_sum *survey_sums(const struct survey *survey, const struct survey_service *service,
                                uint64_t older_than_ms, size_t *count)
 {
-    struct survey_sum *sums = calloc(survey->owners.process_count + UNSEEN_USERS, sizeof *sums);
+    struct survey_sum *sums = calloc(survey->now.leak_count + 1, sizeof *sums);
     *count = 0;
     for (size_t i = 0; sums && i < survey->now.leak_count; i++) {
         const struct leak *leak = &survey->now.leaks[i];
-        uint64_t age_ms = leak_age_ms(leak, survey->now_ms, NULL);
-        if (age_ms >= older_than_ms && (!service || survey_service_has(*service, leak)))
-            leak_sum(survey, leak, age_ms, sums, count);
+        if (leak_age_ms(leak, survey->now_ms, NULL) >= older_than_ms &&
+            (!service || survey_service_has(*service, leak)))
+            sums[(*count)++] = sum_of(survey, leak);
     }
+    if (*count > 0)
+        *count = sums_merge(sums, *count);
     if (*count > 1)
         qsort(sums, *count, sizeof *sums, sum_order);
     return sums;

@@ -19,15 +19,26 @@ struct survey_held {
     size_t count;
 };
 
+/* Which sockets are wanted: all that fit each part that is given. The arrays are the caller's. */
+struct survey_filter {
+    const uint16_t *ports;             /* local ones */
+    size_t port_count;                 /* 0: all */
+    const uint16_t *to;                /* remote ones */
+    size_t to_count;                   /* 0: all */
+    const struct diag_endpoint *peers; /* hosts; their ports don't matter */
+    size_t peer_count;                 /* 0: all */
+    const char *program;               /* held by a process of that name; NULL: any */
+    bool program_is_part;              /* `program` may be a part of the name of one program only */
+};
+
 struct survey {
-    const uint16_t *ports; /* the caller's; local ones */
-    size_t port_count;     /* 0: all */
-    const char *program;   /* set it to keep, in survey_owners(), only what a process of that name holds */
+    struct survey_filter filter;
     struct netlink *netlink;
     int proc_fd;
     struct triage now, before;
     const atomic_bool *stop; /* NULL: never */
     uint64_t now_ms;         /* of the last look */
+    size_t going_there; /* sockets of the last look that are not wanted, but go to one of `ports` elsewhere */
     struct owners owners;
     struct survey_held *held; /* who holds each leak of `now`; NULL: not looked for */
     bool brief;               /* set it to leave out what peers did, which halves the cost of a look */
@@ -36,7 +47,7 @@ struct survey {
 /* `state` is the enum diag_state to look for. 0; -EPROTONOSUPPORT: a kernel without sock_diag; -ENOMEM; or
  * what socket(2) and open(2) say: when `netlink` is open, it is /proc that is not. The caller calls
  * survey_close() after an error, too. */
-int survey_open(struct survey *survey, const uint16_t *ports, size_t port_count, unsigned state);
+int survey_open(struct survey *survey, const struct survey_filter *filter, unsigned state);
 
 void survey_close(struct survey *survey);
 
@@ -48,8 +59,16 @@ void survey_stop_on(struct survey *survey, const atomic_bool *stop);
 int survey_look(struct survey *survey, uint64_t now_ms);
 
 /* Finds the holders of all sockets of the last look, and of the listening sockets of those never accepted,
- * and tells the leaks (guard_learn()). 0 or a negative error. */
+ * and tells the leaks (guard_learn()). Then drops what the program in the filter does not hold. 0 or a
+ * negative error; with program_is_part -ESRCH: no such program, -ENOTUNIQ: several. */
 int survey_owners(struct survey *survey);
+
+/* How many of its local ports a dump may be held to, so that it still shows what explains the leaks: with
+ * remote ports none, for the sockets that listen have none of those. */
+size_t survey_dump_ports(const struct survey_filter *filter);
+
+/* Whether the filter wants a socket of that address; what holds it is not asked. */
+bool survey_wants(const struct survey_filter *filter, const struct diag_id *id);
 
 /* Whether something listens on that port, or leaks with it as its local port. */
 bool survey_port_exists(const struct survey *survey, uint16_t port);
@@ -66,15 +85,6 @@ uint32_t survey_inode(const struct survey *survey, const struct leak *leak);
  * look. */
 struct survey_held survey_holders(const struct survey *survey, const struct leak *leak);
 
-/* One process, or the processes of one user that we may not look into, and what it leaks. */
-struct survey_sum {
-    const struct owner_process *process; /* NULL: not visible */
-    uid_t uid;                           /* of the sockets, when not visible */
-    size_t count;
-    size_t by_cause[TRIAGE_CAUSE_COUNT];
-    uint64_t oldest_ms;
-};
-
 /* What leaks together: the sockets of one service on this host, or those that this host opened to one
  * elsewhere, whose own ports say nothing. */
 struct survey_service {
@@ -82,13 +92,24 @@ struct survey_service {
     bool client_side;
 };
 
+/* One service's sockets in one process, or in processes of one user that we may not look into. */
+struct survey_sum {
+    struct survey_service service;
+    const struct owner_process *process; /* NULL: not visible */
+    size_t sharers;                      /* as many processes hold each of them; `process` is the first */
+    uid_t uid;                           /* of the sockets, when not visible */
+    size_t count;
+    size_t by_cause[TRIAGE_CAUSE_COUNT];
+    uint64_t oldest_ms;
+};
+
 struct survey_service survey_service_of(const struct leak *leak);
 bool survey_service_equal(struct survey_service a, struct survey_service b);
 bool survey_service_has(struct survey_service service, const struct leak *leak);
 
 /* Sums up by owner all leaks of that service (NULL: of all) at least that old, most first. A socket that
- * several processes hold counts for each. Returns an array of *count that the caller frees, or NULL without
- * memory or without leaks (*count is 0). */
+ * several processes hold counts once, for the first of them. Returns an array of *count that the caller
+ * frees, or NULL without memory (*count is 0). */
 struct survey_sum *survey_sums(const struct survey *survey, const struct survey_service *service,
                                uint64_t older_than_ms, size_t *count);
 

@@ -307,7 +307,7 @@ class BadInput(unittest.TestCase):
     def test_wrong_usage_says_what_is_allowed(self):
         for arguments, words in (([], "--port is missing"), (["--port", "80", "--yes"], "--yes does nothing"),
                                  (["--port", "80", "--action", "kill"], "report, finish, destroy, ladder"),
-                                 (["--port", "80", "--pid", "-1"], "from 1"), (["--port", "80", "all"], "options only"),
+                                 (["--port", "80", "--pid", "-1"], "from 1"), (["--port", "80", "all"], "the whole name"),
                                  (["--port", "80", "--older-than", "2"], "2m")):
             result = lastack("reap", *arguments)
             self.assertEqual(result.status, 2, arguments)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import unittest
 
-from harness import BOUND_S, LASTACK, Process, main, sockets, wait_for
+from harness import BOUND_S, LASTACK, Process, main, port_of, sockets, wait_for
 from leaks import NOBODY, Owner, as_nobody, enter_namespace, kill_quietly, lastack, older_than, scan
 
 
@@ -44,7 +44,8 @@ class CausesAndOwners(unittest.TestCase):
                 self.assertRegex(line, rf"127\.0\.0\.1:{owner.port} .* read-eof +server +half-closed +{owner.pid} "
                                        rf"+\S+ +{fd}$")
             self.assertIn("2 in close-wait.", lines)
-            self.assertTrue(any(line.split()[:2] == ["2", str(owner.pid)] for line in lines), result)
+            self.assertEqual(lines[0], "2 in close-wait.")
+            self.assertTrue(any(line.split()[:3] == ["2", str(owner.port), str(owner.pid)] for line in lines), result)
 
     def test_all_holders_of_a_forked_socket_are_shown(self):
         with Owner() as owner:
@@ -162,8 +163,9 @@ class WhatIsAskedFor(unittest.TestCase):
             self.assertNotIn("peer_end", row)
             result = lastack("scan", "--port", owner.port, "--brief")
             self.assertEqual(result.status, 1)
-            self.assertEqual(result.output.splitlines()[0].split(), ["LOCAL", "PEER", "AGE", "CAUSE", "SIDE"])
-            self.assertEqual(result.output.splitlines()[2:], ["", "1 in close-wait."])
+            self.assertEqual(result.output.splitlines()[:2], ["1 in close-wait.", ""])
+            self.assertEqual(result.output.splitlines()[2].split(), ["LOCAL", "PEER", "AGE", "CAUSE", "SIDE"])
+            self.assertEqual(len(result.output.splitlines()), 4)
 
     def test_a_port_that_does_not_exist(self):
         result = lastack("scan", "--port", 1)
@@ -173,7 +175,8 @@ class WhatIsAskedFor(unittest.TestCase):
     def test_wrong_usage_says_what_is_allowed(self):
         for arguments, words in ((["--port", "0"], "1 to 65535"), (["--port", "x"], "1 to 65535"),
                                  (["--port", "80,"], "1 to 65535"), (["--older-than", "30"], "30s"),
-                                 (["--state", "closed"], "close-wait"), (["what"], "options only"),
+                                 (["--state", "closed"], "close-wait"), (["80", "x", "y"], "one program"),
+                                 (["--peer", "10.0.0.7:80"], "without port"), (["--to", "0"], "1 to 65535"),
                                  (["--watch=1ms"], "100ms"), (["--count", "0"], "from 1")):
             result = lastack("scan", *arguments)
             self.assertEqual(result.status, 2, arguments)
@@ -289,6 +292,92 @@ class OfOneProgram(unittest.TestCase):
         result = lastack("scan", "--brief", "--program", "java")
         self.assertEqual(result.status, 2)
         self.assertIn("--program", result.errors)
+
+
+class TheAnswerFirst(unittest.TestCase):
+    def test_the_sum_stands_before_twenty_rows(self):
+        with Owner() as owner:
+            owner.leak(25)
+            lines = lastack("scan", "--port", owner.port).output.splitlines()
+            self.assertEqual(lines[0], "25 in close-wait.")
+            self.assertEqual(lines[2].split()[:3], ["SOCKETS", "PORT", "PID"])
+            self.assertEqual(lines[3].split()[:3], ["25", str(owner.port), str(owner.pid)])
+            self.assertEqual(sum(line.startswith(f"127.0.0.1:{owner.port} ") for line in lines), 20)
+            self.assertEqual(lines[-1], "... and 5 more: --all shows them, --json has them.")
+            lines = lastack("scan", "--port", owner.port, "--all").output.splitlines()
+            self.assertEqual(sum(line.startswith(f"127.0.0.1:{owner.port} ") for line in lines), 25)
+            lines = lastack("reap", "--port", owner.port, "--between", "50ms").output.splitlines()
+            self.assertTrue(lines[0].startswith("25 found, 0 due."), lines)
+            self.assertEqual(sum(line.startswith(f"127.0.0.1:{owner.port} ") for line in lines), 20)
+
+    def test_what_several_processes_hold_counts_once(self):
+        with Owner() as owner:
+            owner.leak(3)
+            child = owner.fork()
+            try:
+                owner.leak(2)
+                report = lastack("scan", "--port", owner.port, "--json").json
+                self.assertEqual([(row["sockets"], row["held_by"], row["pid"]) for row in report["owners"]],
+                                 [(3, 2, min(owner.pid, child)), (2, 1, owner.pid)])
+                self.assertIn(f"{min(owner.pid, child)} and 1 more", lastack("scan", "--port", owner.port).output)
+            finally:
+                kill_quietly(child)
+
+    def test_a_port_and_a_program_as_words(self):
+        with Owner() as java, Owner() as node:
+            java.rename(list(b"javaws"))
+            node.rename(list(b"node"))
+            _, (leak,), _ = java.leak()
+            _, (other,), _ = node.leak()
+            self.assertEqual(set(scan(java.port)), {leak})
+            self.assertEqual(set(scan("java")), {leak})
+            self.assertEqual(set(scan("node", node.port)), {other})
+            for word, said in (("a", None), ("perl", "no program that is seen here has 'perl'"),
+                               ("", "more than one program has ''")):
+                result = lastack("scan", word)
+                self.assertEqual(result.status, 1)
+                if said:
+                    self.assertIn(said, result.errors)
+                    self.assertIn("node", result.errors)
+            result = lastack("reap", "--port", java.port, "java")
+            self.assertEqual(result.status, 2)
+            self.assertIn("the whole name", result.errors)
+
+
+class BothEndsOfAPort(unittest.TestCase):
+    def test_remote_ports_and_addresses(self):
+        with Owner() as server, Owner("127.0.0.2") as other, Owner() as pool:
+            pool.open(server.port)
+            port = port_of(sockets(f"dport = :{server.port}")[0].local)
+            server.close(server.accept(1))
+            wait_for(lambda: sockets("state close-wait", f"dport = :{server.port}"), "the pool's socket leaks")
+            _, (leak,), _ = other.leak(source="127.0.0.3")
+            self.assertEqual(set(scan("--to", server.port)), {server.port})
+            self.assertEqual(set(scan("--to", server.port, "--port", port)), {server.port})
+            self.assertEqual(scan("--to", server.port, "--port", port + 1 if port < 65535 else port - 1), {})
+            self.assertEqual(scan("--to", leak)[leak]["side"], "server")
+            self.assertEqual(set(scan("--peer", "127.0.0.3")), {leak})
+            self.assertEqual(set(scan("--peer", "127.0.0.3", "--peer", "127.0.0.1")), {leak, server.port})
+            report = lastack("doctor", "--to", server.port, "--for", "100ms", "--json").json
+            self.assertEqual([(row["port"], row["side"]) for row in report["ports"]], [(server.port, "client")])
+            reap = lastack("reap", "--to", server.port, "--between", "50ms", "--older-than", "0s", "--client-side")
+            self.assertIn("1 found, 1 due.", reap.output)
+
+    def test_what_goes_there_is_told_where_nothing_is_here(self):
+        with socket.create_server(("127.0.0.1", 0)) as service, Owner() as pool:
+            port = service.getsockname()[1]
+            pool.open(port)
+            connection, _ = service.accept()
+            connection.close()
+            wait_for(lambda: sockets("state close-wait", f"dport = :{port}"), "the pool's socket leaks")
+            service.close()
+            result = lastack("scan", "--port", port)
+            self.assertIn(f"1 sockets of this host in close-wait go to that port elsewhere: lastack scan --to {port}",
+                          result.output)
+            self.assertEqual(result.errors, "")
+            result = lastack("doctor", "--port", port, "--for", "100ms")
+            self.assertIn(f"lastack doctor --to {port}", result.output)
+            self.assertEqual(result.status, 1)
 
 
 class NamesOfProcesses(unittest.TestCase):

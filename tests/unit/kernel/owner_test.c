@@ -533,6 +533,39 @@ static void a_proc_that_is_not_there_is_an_error(void **state)
 
 #define IN_TREE(name) cmocka_unit_test_setup_teardown(name, tree_make, tree_remove)
 
+static void a_service_is_named_as_people_know_it(void **state)
+{
+    (void)state;
+#define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    static const struct {
+        const char *cgroup, *service;
+    } cases[] = {
+        {"0::/system.slice/nginx.service\n", "nginx.service"},
+        {"0::/user.slice/user-1.slice/user@1.service/app.slice/web.service\n", "web.service"},
+        {"0::/system.slice/docker-" ID ".scope\n", "container 0123456789ab"},
+        {"4:memory:/docker/" ID "\n0::/\n", "container 0123456789ab"},
+        {"0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope", "container 0123456789ab"},
+        {"1:name=systemd:/system.slice/postgresql@15-main.service\n0::/\n", "postgresql@15-main.service"},
+        {"0::/user.slice/session-1.scope\n", ""},
+        {"0::/.service\n", ""},
+        {"0::/a\033[2J.service\n", "a?[2J.service"},
+        {"", ""},
+        {"\n\n", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char service[OWNER_SERVICE];
+        owner_service_of(cases[i].cgroup, service);
+        assert_string_equal(service, cases[i].service);
+    }
+    struct owner_process process = {
+        .program = "java", .command = "java -jar shop.jar", .service = "shop.service"};
+    assert_string_equal(owner_known_as(&process), "shop.service");
+    process.service[0] = '\0';
+    assert_string_equal(owner_known_as(&process), "java -jar shop.jar");
+    process.command[0] = '\0';
+    assert_string_equal(owner_known_as(&process), "java");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -553,6 +586,7 @@ int main(void)
         IN_TREE(a_set_of_any_size_finds_its_inodes),
         cmocka_unit_test(a_descriptor_that_we_may_not_look_at_is_neither_held_nor_not),
         cmocka_unit_test(a_proc_that_is_not_there_is_an_error),
+        cmocka_unit_test(a_service_is_named_as_people_know_it),
     };
     return cmocka_run_group_tests(tests, proc_open, proc_close);
 }

@@ -48,7 +48,7 @@ static struct scene scene_open(void)
     assert_true(scene.server >= 0);
     scene.port = port_of(scene.listener);
     scene.client_port = port_of(scene.client);
-    assert_int_equal(survey_open(&scene.survey, NULL, 0, DIAG_CLOSE_WAIT), 0);
+    assert_int_equal(survey_open(&scene.survey, &(struct survey_filter){0}, DIAG_CLOSE_WAIT), 0);
     return scene;
 }
 
@@ -69,8 +69,8 @@ static void half_close(int fd, int peer)
 
 static void look(struct scene *scene, const uint16_t *ports, size_t port_count, bool brief)
 {
-    scene->survey.ports = ports;
-    scene->survey.port_count = port_count;
+    scene->survey.filter.ports = ports;
+    scene->survey.filter.port_count = port_count;
     scene->survey.brief = brief;
     assert_int_equal(survey_look(&scene->survey, 0), 0);
 }
