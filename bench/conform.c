@@ -3,6 +3,7 @@
 #include "bench/play.h"
 #include "reaper/kernel/netlink.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,8 @@ enum {
     DEFAULT_LEAK_MS = 40000, /* above what proxies wait by default: 30 s */
 };
 
-static const struct conform_case *const tables[] = {cases_close, cases_reset, cases_leak, cases_http,
-                                                    cases_http_cut};
+static const struct conform_case *const tables[] = {cases_close, cases_reset,    cases_leak,
+                                                    cases_http,  cases_http_cut, NULL};
 
 struct suite {
     const struct conform_options *options;
@@ -35,8 +36,8 @@ void conform_options_default(struct conform_options *options)
 
 const struct conform_case *conform_case(size_t index)
 {
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-        for (const struct conform_case *row = tables[i]; row->name; row++)
+    for (const struct conform_case *const *table = tables; *table; table++)
+        for (const struct conform_case *row = *table; row->name; row++)
             if (index-- == 0)
                 return row;
     return NULL;
@@ -171,6 +172,7 @@ static void begin_what_may(struct suite *suite)
     for (unsigned stage = 0; stage < 3; stage++)
         for (size_t i = 0; i < suite->count; i++) {
             struct play *play = &suite->plays[i];
+            assert(play->of);
             unsigned flags = play->of->flags;
             unsigned when = flags & CONFORM_QUIET ? 0 : flags & CONFORM_ALONE ? 2 : 1;
             if (play->is_begun || when != stage || (when == 2 && running > 0))
@@ -251,6 +253,7 @@ static int plays_make(struct suite *suite, struct conform_report *report)
     size_t room = 0;
     while (conform_case(room))
         room++;
+    assert(room > 0);
     suite->plays = calloc(room, sizeof *suite->plays);
     report->results = calloc(room, sizeof *report->results);
     if (!suite->plays || !report->results)

@@ -137,8 +137,10 @@ static void enqueue(struct end *end, struct end_segment *segment)
 void end_say(struct end *end, const void *bytes, size_t length)
 {
     struct end_segment *segment = malloc(sizeof *segment + length);
-    if (!segment)
-        abort();
+    if (!segment) {
+        over(end, END_RESET, ENOMEM);
+        return;
+    }
     *segment = (struct end_segment){.left_bytes = length, .is_text = true};
     memcpy(segment->text, bytes, length);
     enqueue(end, segment);
@@ -147,8 +149,10 @@ void end_say(struct end *end, const void *bytes, size_t length)
 void end_body(struct end *end, uint64_t from, uint64_t bytes)
 {
     struct end_segment *segment = malloc(sizeof *segment);
-    if (!segment)
-        abort();
+    if (!segment) {
+        over(end, END_RESET, ENOMEM);
+        return;
+    }
     *segment = (struct end_segment){.left_bytes = bytes, .at = from};
     enqueue(end, segment);
 }

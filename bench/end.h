@@ -60,7 +60,8 @@ struct end *end_new(struct stage *stage, int fd, enum end_side side, bool connec
 /* Closes and frees. */
 void end_free(struct end *end);
 
-/* Queues these bytes; n bytes of the stream's pattern; n bytes of the pattern from an offset (a body). */
+/* Queues these bytes (without memory the end is over, by a reset with ENOMEM); n bytes of the stream's
+ * pattern; n bytes of the pattern from an offset (a body). */
 void end_say(struct end *end, const void *bytes, size_t length);
 void end_stream(struct end *end, uint64_t bytes);
 void end_body(struct end *end, uint64_t from, uint64_t bytes);

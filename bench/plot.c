@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { WIDTH = 760, PANEL = 220, LEFT = 60, RIGHT = 20, TOP = 60, GAP = 70 };
+enum { WIDTH = 760, PANEL = 220, LEFT = 60, RIGHT = 20, TOP = 60, GAP = 70, STEPS = 400 };
 
 static const char style[] =
     "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:16px;font-weight:600}"
@@ -39,7 +39,7 @@ static void frame(FILE *out, double top)
 
 /* ---- cumulative shares ---- */
 
-static const double least_ns = 1e4, most_ns = 1e11; /* 10 us to 100 s */
+static const double least_ns = 1e3, most_ns = 1e11; /* 1 us to 100 s */
 
 static double x_of_ns(double ns)
 {
@@ -53,8 +53,8 @@ static void shares_axes(FILE *out, double top)
     static const struct {
         double ns;
         const char *text;
-    } ticks[] = {{1e4, "10 us"},  {1e5, "100 us"}, {1e6, "1 ms"},  {1e7, "10 ms"},
-                 {1e8, "100 ms"}, {1e9, "1 s"},    {1e10, "10 s"}, {1e11, "100 s"}};
+    } ticks[] = {{1e3, "1 us"},   {1e4, "10 us"}, {1e5, "100 us"}, {1e6, "1 ms"},  {1e7, "10 ms"},
+                 {1e8, "100 ms"}, {1e9, "1 s"},   {1e10, "10 s"},  {1e11, "100 s"}};
     frame(out, top);
     for (size_t i = 0; i < sizeof ticks / sizeof *ticks; i++) {
         double x = x_of_ns(ticks[i].ns);
@@ -70,7 +70,8 @@ static void shares_curve(FILE *out, const struct histogram *histogram, char clas
     if (histogram->count == 0)
         return;
     fprintf(out, "<path class=\"%c\" d=\"M%.1f %.1f", class, x_of_ns(least_ns), top + PANEL);
-    for (double ns = least_ns; ns <= most_ns * 1.01; ns *= 1.05) {
+    for (int i = 0; i <= STEPS; i++) {
+        double ns = least_ns * pow(most_ns / least_ns, (double)i / STEPS);
         double share = (double)histogram_count_to(histogram, (uint64_t)ns) / (double)histogram->count;
         fprintf(out, "L%.1f %.1f", x_of_ns(ns), top + PANEL - share * PANEL);
     }

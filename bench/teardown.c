@@ -2,6 +2,7 @@
 
 #include "reaper/kernel/netlink.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ struct bench {
     struct netlink *netlink;
     struct visit *visits;
     uint32_t begun, closing_or_over, over;
+    uint32_t oldest; /* all before it are over */
     uint32_t tag_base;
     uint64_t began_ns, sampled_ns, last_close_ns;
 };
@@ -223,16 +225,19 @@ static void count_legs(const struct visit *visit)
     bool kept =
         visit->is_kept || (visit->bench->options->http && visit->backend &&
                            visit->backend->over == END_OPEN && end_state(visit->backend) == DIAG_ESTABLISHED);
+    /* In HTTP the backend's close does not end the client's connection. */
+    bool by_backend = visit->bench->options->http && visit->bench->options->closer == TEARDOWN_BACKEND;
     if (visit->client->fd < 0 && visit->client->over == END_OPEN)
         report->client.unseen++;
     else
-        count_ended(&report->client, visit->client, false);
+        count_ended(&report->client, visit->client, visit->client->over == END_OPEN && by_backend);
     count_ended(&report->backend, visit->backend, kept);
 }
 
 static void visit_end(struct visit *visit)
 {
     struct bench *bench = visit->bench;
+    assert(bench);
     if (visit->phase == PHASE_OVER)
         return;
     if (visit->phase != PHASE_CLOSING)
@@ -389,8 +394,6 @@ static void note_leak(struct visit *visit)
     visit->is_freed = true;
     report->verified += !is_in_close_wait(visit);
     histogram_add(&report->residency, backend->reset_ns - visit->closed_ns);
-    if (visit->client->fin_sent_ns && backend->reset_ns > visit->client->fin_sent_ns)
-        histogram_add(&report->teardown, backend->reset_ns - visit->client->fin_sent_ns);
 }
 
 static void visit_step(struct visit *visit)
@@ -478,7 +481,9 @@ static uint64_t begin_due(struct bench *bench)
 static void attend(struct bench *bench)
 {
     uint64_t now_ns = stage_clock_ns();
-    for (uint32_t i = 0; i < bench->begun; i++) {
+    while (bench->oldest < bench->begun && bench->visits[bench->oldest].phase == PHASE_OVER)
+        bench->oldest++;
+    for (uint32_t i = bench->oldest; i < bench->begun; i++) {
         struct visit *visit = &bench->visits[i];
         if (visit->phase == PHASE_ASKING && now_ns - visit->began_ns > EXCHANGE_MS * NS_A_MS) {
             visit_end(visit);

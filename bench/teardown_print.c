@@ -84,11 +84,12 @@ void teardown_print_text(const struct teardown_options *options, const struct te
     row_print("FIN relay", &report->fin_relay, out);
     if (direct)
         row_print("  without a proxy", &direct->fin_relay, out);
-    row_print("full teardown", &report->teardown, out);
-    if (direct)
-        row_print("  without a proxy", &direct->teardown, out);
     if (options->leak != TEARDOWN_HEALTHY)
         row_print("leak residency", &report->residency, out);
+    else
+        row_print("full teardown", &report->teardown, out);
+    if (direct && options->leak == TEARDOWN_HEALTHY)
+        row_print("  without a proxy", &direct->teardown, out);
     row_print("clients' lateness", &report->lag, out);
     fputc('\n', out);
     ended_print("client leg ended by", &report->client, out);
