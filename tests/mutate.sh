@@ -198,7 +198,7 @@ attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (end == LEG
 attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
 harmless: the request half is worked on first, and writes its head or holds it before an answer is read
 exchange.c: s->exchange->head_sent && ==> 
-refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) { ==> if (false) {
+refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 turn.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 harmless: an edge that was not read up to its end is remembered anyway
 turn.c: session_leg(s, leg)->readable = true; ==> ;

@@ -1,6 +1,8 @@
 #include "proxy/entry/listener.h"
 
+#include "proxy/exchange/mode.h"
 #include "proxy/server/pool.h"
+#include "proxy/session/bytes.h"
 #include "proxy/session/session.h"
 #include "reaper/container.h"
 
@@ -102,7 +104,7 @@ static bool accept_one(struct listener *listener)
     }
     listener->paused = false;
     listener->shared->local_error = 0;
-    int error = session_open(listener->shared, frontend, place, fd, &client);
+    int error = session_open(listener->shared, frontend, listener->protocol, place, fd, &client);
     if (error) {
         socket_abort(fd);
         limit_give_back_place(limit, frontend, place);
@@ -151,6 +153,11 @@ static void on_retry(struct alarm *alarm)
         listener_open(listener);
 }
 
+static const struct protocol *protocol_of(const struct frontend *frontend)
+{
+    return frontend->conf->mode == CONF_MODE_HTTP ? &mode_http : &bytes_protocol;
+}
+
 void listener_init(struct listener *listener, struct shared *shared, struct frontend *frontend, int fd)
 {
     *listener = (struct listener){.source.ready = on_ready,
@@ -158,6 +165,7 @@ void listener_init(struct listener *listener, struct shared *shared, struct fron
                                   .retry.ring = on_retry,
                                   .shared = shared,
                                   .frontend = frontend,
+                                  .protocol = protocol_of(frontend),
                                   .fd = fd};
 }
 

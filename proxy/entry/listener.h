@@ -12,6 +12,8 @@
 
 #include "proxy/shared/shared.h"
 
+struct protocol;
+
 enum { LISTENER_RETRY_MS = 100 };
 
 struct listener {
@@ -20,6 +22,7 @@ struct listener {
     struct alarm retry;
     struct shared *shared;
     struct frontend *frontend;
+    const struct protocol *protocol; /* of its sessions */
     int fd;
     bool registered;           /* with the poller */
     bool finishing;            /* is to accept no more than `waiting` */

@@ -1,5 +1,6 @@
 #include "proxy/exchange/attachment.h"
 
+#include "proxy/exchange/exchange.h"
 #include "proxy/exchange/refusal.h"
 #include "proxy/server/backend.h"
 #include "proxy/server/pool.h"

@@ -1,7 +1,5 @@
 #include "proxy/exchange/exchange.h"
 
-#include "proxy/exchange/request.h"
-#include "proxy/exchange/response.h"
 #include "proxy/server/backend.h"
 #include "proxy/session/session.h"
 
@@ -115,47 +113,4 @@ void exchange_report(struct session *s)
     log_request(s);
     free(x->line);
     x->line = NULL;
-}
-
-/* ---- the interface ---- */
-
-/* What a step costs beside its bytes: a session's share of a turn bounds its steps too. */
-enum { STEP_BYTES = 1024 };
-
-bool exchange_work(struct session *s, enum half half, uint64_t *budget, bool *again)
-{
-    while (exchange_follows(s)) {
-        if (*budget == 0) {
-            loop_put_off(&s->shared->loop, &s->task);
-            return true;
-        }
-        enum turn turn = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);
-        if (turn == TURN_ENDED)
-            return false;
-        if (turn == TURN_BLOCKED)
-            return true;
-        turn_charge(budget, STEP_BYTES);
-        *again = true; /* a stage of one half's concerns the other */
-    }
-    *again = true;
-    return true;
-}
-
-void exchange_init(struct exchange *exchange)
-{
-    http_begin(&exchange->http[HALF_REQUEST], HTTP_REQUEST);
-    http_begin(&exchange->http[HALF_RESPONSE], HTTP_RESPONSE);
-    exchange->keep_client = true;
-}
-
-void exchange_end(struct session *s)
-{
-    struct exchange *x = s->exchange;
-    if (x->line)
-        exchange_report(s);
-    for (enum half half = 0; half < HALF_COUNT; half++)
-        http_release_head(&x->http[half]);
-    exchange_forget_head(x);
-    free(x->ahead);
-    x->ahead = NULL;
 }

@@ -68,24 +68,14 @@ struct exchange {
     uint64_t whole_ms; /* its last byte had gone on; 0: not yet */
 };
 
-/* Whether the session's bytes are messages now: then exchange_work() works on its halves. */
+/* For its parts: */
+
+/* Whether the session's bytes are messages now. */
 bool exchange_follows(const struct session *session);
 
 /* Whether a response is awaited, or is being read, by a client that has sent FIN behind its request. It may
  * have closed, or only its half. */
 bool exchange_awaits(struct session *session);
-
-void exchange_init(struct exchange *exchange);
-
-/* Works on one half until it is blocked, or has used up *budget: every byte that is read or written is
- * taken off it, and every step costs some, whatever comes; the rest is put off to the next turn. False once
- * the session has ended; *again when the other half has to be looked at again. */
-bool exchange_work(struct session *session, enum half half, uint64_t *budget, bool *again);
-
-/* Logs what was under way and gives the memory back. */
-void exchange_end(struct session *session);
-
-/* For its parts: */
 
 /* Whether the backend leg is up and relayed to. */
 bool exchange_has_backend(const struct session *session);

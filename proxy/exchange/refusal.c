@@ -1,5 +1,6 @@
 #include "proxy/exchange/refusal.h"
 
+#include "proxy/exchange/exchange.h"
 #include "proxy/http/answer.h"
 #include "proxy/session/session.h"
 
@@ -69,23 +70,20 @@ static enum turn write_answer(struct session *s)
 
 enum turn refusal_work(struct session *s, uint64_t *budget)
 {
+    if (s->wants_answer) /* refused just now: refusal_answer() is still to come */
+        return TURN_BLOCKED;
     if (relay_holds(&s->relays[HALF_RESPONSE]))
         return turn_unseen(s, HALF_RESPONSE, budget);
     return turn_complete(s);
 }
 
-void refusal_answer(struct session *s)
+bool refusal_answer(struct session *s)
 {
     struct exchange *x = s->exchange;
-    enum turn turn;
     if (x->status == 0)
         x->status = (uint16_t)status_for((enum reason)s->pair.cause);
-    if (!x->line && http_untouched(&x->http[HALF_REQUEST])) {
-        turn = turn_complete(s); /* nobody has asked for anything */
-    } else {
-        exchange_report(s);
-        turn = write_answer(s);
-    }
-    if (turn != TURN_ENDED)
-        loop_put_off(&s->shared->loop, &s->task);
+    if (!x->line && http_untouched(&x->http[HALF_REQUEST]))
+        return turn_complete(s) != TURN_ENDED; /* nobody has asked for anything */
+    exchange_report(s);
+    return write_answer(s) != TURN_ENDED;
 }

@@ -15,8 +15,8 @@ enum turn refusal_begin(struct session *session, enum reason reason, int status)
 /* The request itself is at fault, or there is no memory for it. */
 enum turn refusal_of_request(struct session *session, enum rule rule);
 
-/* Answers the client, as the state machine said (PAIR_DO_ANSWER). The session may end. */
-void refusal_answer(struct session *session);
+/* Answers the client, as the state machine said (PAIR_DO_ANSWER). False once the session has ended. */
+bool refusal_answer(struct session *session);
 
 /* Goes on with an answer that the client did not take at once. */
 enum turn refusal_work(struct session *session, uint64_t *budget);

@@ -1,6 +1,7 @@
 #include "proxy/exchange/request.h"
 
 #include "proxy/exchange/attachment.h"
+#include "proxy/exchange/exchange.h"
 #include "proxy/exchange/origin.h"
 #include "proxy/exchange/refusal.h"
 #include "proxy/http/answer.h"

@@ -1,6 +1,7 @@
 #include "proxy/exchange/response.h"
 
 #include "proxy/exchange/attachment.h"
+#include "proxy/exchange/exchange.h"
 #include "proxy/exchange/refusal.h"
 #include "proxy/http/head.h"
 #include "proxy/session/session.h"

@@ -1,6 +1,7 @@
 #include "proxy/exchange/turn.h"
 
 #include "proxy/exchange/attachment.h"
+#include "proxy/exchange/exchange.h"
 #include "proxy/exchange/refusal.h"
 #include "proxy/session/session.h"
 

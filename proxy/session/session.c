@@ -1,9 +1,8 @@
 #include "proxy/session/session.h"
 
-#include "proxy/exchange/attachment.h"
-#include "proxy/exchange/refusal.h"
 #include "proxy/server/backend.h"
 #include "proxy/server/pool.h"
+#include "proxy/session/protocol.h"
 #include "proxy/session/register.h"
 #include "reaper/container.h"
 
@@ -26,8 +25,6 @@ enum { LOOKS = 5, LOOK_MS = 4 };
 /* When to look again whether a client that sent FIN has closed: after 50, 100 ms ..., then every 1.6 s. */
 enum { CLIENT_LOOKS = 5 };
 #define CLIENT_LOOK_MS UINT64_C(50)
-
-static bool connect_next(struct session *session, struct pair_input *outcome);
 
 /* ---- the log line ---- */
 
@@ -53,8 +50,8 @@ static void log_end(struct session *s)
     line_number(&line, "half_closed_ms", pair->half_closed_ms ? now_ms - pair->half_closed_ms : 0);
     line_number(&line, "request_bytes", pair->half[HALF_REQUEST].written_bytes);
     line_number(&line, "response_bytes", pair->half[HALF_RESPONSE].written_bytes);
-    if (s->exchange)
-        line_number(&line, "requests", s->exchange->requests);
+    if (s->protocol->log)
+        s->protocol->log(s, &line);
     line_text(&line, "client_close", leg_end_name(pair->leg_end[LEG_CLIENT]));
     line_text(&line, "backend_close", leg_end_name(pair->leg_end[LEG_BACKEND]));
     if (s->clearing != CLEARING_NONE)
@@ -165,8 +162,8 @@ static void finish(struct session *s)
 {
     for (enum half half = 0; half < HALF_COUNT; half++)
         relay_free(&s->relays[half], &s->shared->tools);
-    if (s->exchange)
-        exchange_end(s);
+    if (s->protocol->end)
+        s->protocol->end(s);
     loop_clear_alarm(&s->shared->loop, &s->alarm);
     loop_forget(&s->shared->loop, &s->task);
     if (!s->reset.pending)
@@ -243,22 +240,13 @@ static void perform(struct session *s, pair_actions actions)
             socket_probe(session_leg(s, leg)->fd);
     }
     if (actions & PAIR_DO_PART)
-        attachment_leave(s);
+        s->protocol->retire_leg(s);
+    s->wants_attempt = s->wants_attempt || (actions & PAIR_DO_CONNECT);
+    s->wants_answer = s->wants_answer || (actions & PAIR_DO_ANSWER);
     if (actions & PAIR_DO_END)
         finish(s);
-    else if (actions & PAIR_DO_ANSWER)
-        refusal_answer(s);
-}
-
-/* Attempts to connect that fail at once follow each other here, however many servers there are. */
-static void obey(struct session *s, pair_actions actions)
-{
-    struct pair_input outcome;
-    perform(s, actions);
-    while ((actions & PAIR_DO_CONNECT) && connect_next(s, &outcome)) {
-        actions = pair_step(&s->pair, &outcome, loop_now_ms(&s->shared->loop));
-        perform(s, actions);
-    }
+    else if ((actions & (PAIR_DO_CONNECT | PAIR_DO_ANSWER)) && !s->runs)
+        loop_do_soon(&s->shared->loop, &s->task);
 }
 
 /* The clock of loop_now_ms() as it is now: a turn may have begun long before. */
@@ -340,7 +328,7 @@ bool session_step(struct session *s, struct pair_input input)
     pair_actions actions = pair_step(&s->pair, &input, now_ms);
     if (connecting && input.event == PAIR_EVENT_EXPIRED && gave_up(s, actions))
         target_tell(s->target, -ETIMEDOUT);
-    obey(s, actions);
+    perform(s, actions);
     if (has_ended(s))
         return false;
     if (actions & (PAIR_DO_PROBE | PAIR_DO_PROBE << LEG_BACKEND))
@@ -414,7 +402,7 @@ static struct pair_input refused(struct session *s, int error)
         pool_give_way(s->shared, LIMIT_SESSION);
     enum pair_event event = PAIR_EVENT_REFUSED;
     if (ours)
-        event = s->exchange ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
+        event = s->protocol->answer ? PAIR_EVENT_REFUSE : PAIR_EVENT_ABORT;
     return (struct pair_input){.event = event, .reason = reason};
 }
 
@@ -442,7 +430,7 @@ static int connect_to(struct session *s, struct target *target, const struct con
 /* A leg of the target's pool becomes the session's. False: there is none. */
 static bool take_pooled(struct session *s)
 {
-    int fd = s->exchange ? attachment_take(s, LEG_EVENTS) : -1;
+    int fd = s->protocol->take_leg ? s->protocol->take_leg(s, LEG_EVENTS) : -1;
     if (fd < 0)
         return false;
     *session_leg(s, LEG_BACKEND) =
@@ -496,7 +484,7 @@ static bool connected(struct session *s)
 static bool awaits_client_that_ended(struct session *s)
 {
     const struct half_track *request = &s->pair.half[HALF_REQUEST];
-    if (exchange_awaits(s))
+    if (s->protocol->awaits && s->protocol->awaits(s))
         return true;
     return s->frontend->conf->deadlines.verify != VERIFY_OFF && request->fin_in && request->fin_out &&
            s->pair.up[LEG_CLIENT];
@@ -535,59 +523,6 @@ void session_look_for_client(struct session *s)
 
 /* ---- relaying ---- */
 
-/* Works on one half until it is blocked. False once the session has ended; *again when the other half has to
- * be looked at again. */
-static bool run_half(struct session *s, enum half half, uint64_t *budget, bool *again)
-{
-    struct relay_leg *source = session_leg(s, half_source(half));
-    struct relay_leg *sink = session_leg(s, half_sink(half));
-    if (exchange_follows(s))
-        return exchange_work(s, half, budget, again);
-    for (;;) {
-        uint64_t moved = 0;
-        bool source_open = !s->pair.half[half].fin_in;
-        enum relay_event event = relay_work(&s->relays[half], &s->shared->tools, source, sink, source_open,
-                                            pair_discards(&s->pair, half), budget, &moved);
-        if (moved > 0)
-            pair_progress(&s->pair, half, moved, loop_now_ms(&s->shared->loop));
-        *budget -= moved < *budget ? moved : *budget;
-        switch (event) {
-        case RELAY_BLOCKED:
-            return true;
-        case RELAY_MORE:
-            loop_put_off(&s->shared->loop, &s->task);
-            return true;
-        case RELAY_HELD:
-            if (!session_step_half(s, PAIR_EVENT_HELD, half))
-                return false;
-            continue;
-        case RELAY_DRAINED:
-            if (!session_step_half(s, PAIR_EVENT_DRAINED, half))
-                return false;
-            continue;
-        case RELAY_FIN:
-            if (!session_step_half(s, PAIR_EVENT_FIN, half))
-                return false;
-            session_look_for_client(s);
-            return true;
-        case RELAY_DISCARDED:
-            if (!session_step_half(s, PAIR_EVENT_DISCARDED, half))
-                return false;
-            continue;
-        case RELAY_SOURCE_GONE:
-            *again = true; /* what the other half brings goes nowhere now, and has to be read for its FIN */
-            return session_step_gone(s, half_source(half));
-        case RELAY_SINK_GONE:
-            /* Its own last bytes may still wait to be read; its end is found behind them, or is known. */
-            *again = true;
-            return !s->pair.half[half_other(half)].fin_in || session_step_gone(s, half_sink(half));
-        case RELAY_NO_MEMORY:
-            return session_step(s,
-                                (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_NO_MEMORY});
-        }
-    }
-}
-
 /* A leg that was reset behind its FIN: nothing is left to read that would tell. False once the session has
  * ended. */
 static bool see_resets(struct session *s)
@@ -599,20 +534,43 @@ static bool see_resets(struct session *s)
     return true;
 }
 
-static void run(struct session *s)
+static bool run_halves(struct session *s, uint64_t budgets[HALF_COUNT])
 {
-    uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
-    bool again = false;
-    if (!see_resets(s))
-        return;
-    if (s->pair.phase == PAIR_CONNECTING && !connected(s))
-        return;
+    bool again;
     do { /* at most once more for each leg, for it breaks only once, and for each message */
         again = false;
         for (enum half half = 0; half < HALF_COUNT; half++)
-            if (!run_half(s, half, &budgets[half], &again))
-                return;
+            if (!s->protocol->work(s, half, &budgets[half], &again))
+                return false;
     } while (again);
+    return true;
+}
+
+/* Does what a step said and what takes a step of its own: one attempt to connect, or the answer. False once
+ * the session has ended. */
+static bool follow_up(struct session *s)
+{
+    struct pair_input outcome;
+    bool attempts = s->wants_attempt && s->pair.phase == PAIR_CONNECTING;
+    bool answers = s->wants_answer;
+    s->wants_attempt = s->wants_answer = false;
+    if (attempts && connect_next(s, &outcome) && !session_step(s, outcome))
+        return false;
+    return !answers || s->protocol->answer(s);
+}
+
+static void run(struct session *s)
+{
+    uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
+    if (!follow_up(s) || !see_resets(s))
+        return;
+    if (s->pair.phase == PAIR_CONNECTING && !connected(s))
+        return;
+    if (!run_halves(s, budgets) || !(s->wants_attempt || s->wants_answer))
+        return;
+    /* Without another pass of the loop, for nearly always this does: a leg from the pool, an answer. */
+    if (follow_up(s) && s->pair.phase != PAIR_CONNECTING)
+        (void)run_halves(s, budgets);
 }
 
 /* Whether a leg that hung up did so by no FIN: a TCP socket does when both FINs are through, and ours is
@@ -671,9 +629,13 @@ static void expire(struct session *s)
 static void on_task(struct task *task)
 {
     struct session *s = CONTAINER(struct session, task, task);
+    s->runs = true;
     run(s);
     if (!has_ended(s) && s->expired)
         expire(s);
+    s->runs = false;
+    if (!has_ended(s) && (s->wants_attempt || s->wants_answer))
+        loop_do_soon(&s->shared->loop, task);
 }
 
 static void on_alarm(struct alarm *alarm)
@@ -693,45 +655,36 @@ static void on_alarm(struct alarm *alarm)
 
 /* ---- the interface ---- */
 
-/* A request is needed before there is anything to connect for; bytes may come from either side. */
+/* The first attempt is made at once: who accepts wants to know whether it failed on our side. */
 static void begin(struct session *s)
 {
-    struct shared *shared = s->shared;
-    const struct deadlines *deadlines = &s->frontend->conf->deadlines;
-    size_t targets = backend_target_count(&shared->backends[s->frontend->conf->backend]);
-    uint64_t now_ms = loop_now_ms(&shared->loop);
-    for (enum half half = 0; half < HALF_COUNT; half++)
-        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED, .is_stream = !s->exchange};
-    if (s->exchange)
-        pair_init_messages(&s->pair, deadlines, now_ms);
-    else
-        pair_init(&s->pair, deadlines, targets > 0 ? (uint32_t)targets - 1 : 0, now_ms);
+    pair_actions actions = s->protocol->begin(s);
     register_opened(s);
-    loop_set_alarm(&shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
-    if (!s->exchange)
-        obey(s, PAIR_DO_CONNECT);
+    loop_set_alarm(&s->shared->loop, &s->alarm, pair_next_ms(&s->pair, loop_now_ms(&s->shared->loop)));
+    s->runs = true;
+    perform(s, actions);
+    (void)follow_up(s);
+    s->runs = false;
+    if (!has_ended(s) && (s->wants_attempt || s->wants_answer))
+        loop_do_soon(&s->shared->loop, &s->task);
 }
 
-/* With the messages' part in the same piece of memory, if it has one. */
-static struct session *allocate(const struct frontend *frontend)
+/* With the protocol's part in the same piece of memory. */
+static struct session *allocate(const struct protocol *protocol)
 {
-    if (frontend->conf->mode == CONF_MODE_TCP)
-        return calloc(1, sizeof(struct session));
-    struct messages {
-        struct session session;
-        struct exchange exchange;
-    } *both = calloc(1, sizeof *both);
-    if (!both)
+    struct session *s = calloc(1, sizeof *s + protocol->size);
+    if (!s)
         return NULL;
-    both->session.exchange = &both->exchange;
-    exchange_init(&both->exchange);
-    return &both->session;
+    s->protocol = protocol;
+    if (protocol->size > 0)
+        s->exchange = (struct exchange *)(void *)(s + 1);
+    return s;
 }
 
-int session_open(struct shared *shared, struct frontend *frontend, enum place place, int fd,
-                 const union socket_address *client)
+int session_open(struct shared *shared, struct frontend *frontend, const struct protocol *protocol,
+                 enum place place, int fd, const union socket_address *client)
 {
-    struct session *s = allocate(frontend);
+    struct session *s = allocate(protocol);
     if (!s)
         return -ENOMEM;
     s->shared = shared;

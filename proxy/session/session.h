@@ -15,12 +15,14 @@
  * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a
  * moment to see whether the backend's socket that it reset went away, and is then done. */
 
-#include "proxy/exchange/exchange.h"
 #include "proxy/session/inquiry.h"
 #include "proxy/shared/shared.h"
 #include "proxy/socket/relay.h"
 #include "proxy/socket/socket.h"
 #include "reaper/policy/pair.h"
+
+struct exchange;
+struct protocol;
 
 struct session_leg {
     struct poller_source source;
@@ -36,9 +38,13 @@ struct session {
     struct pair pair;
     struct session_leg legs[LEG_COUNT];
     struct relay relays[HALF_COUNT];
-    struct exchange *exchange; /* NULL: mode tcp */
+    const struct protocol *protocol;
+    struct exchange *exchange; /* the protocol's part; NULL: it has none */
     struct alarm alarm;        /* the next deadline */
-    struct task task;          /* more to relay */
+    struct task task;          /* more to relay, or to follow up */
+    bool runs;                 /* the task: what a step leaves to be done needs no other */
+    bool wants_attempt;        /* to connect, as a step said (PAIR_DO_CONNECT) */
+    bool wants_answer;         /* so for the client (PAIR_DO_ANSWER) */
     bool expired;              /* the alarm rang while the task was queued */
     uint64_t id;               /* unique in this process */
     enum place place;
@@ -53,8 +59,8 @@ struct session {
 
 /* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place that was taken
  * for it, unless it fails: -ENOMEM, or what registering the socket returned. */
-int session_open(struct shared *shared, struct frontend *frontend, enum place place, int fd,
-                 const union socket_address *client);
+int session_open(struct shared *shared, struct frontend *frontend, const struct protocol *protocol,
+                 enum place place, int fd, const union socket_address *client);
 
 /* Ends it when it comes to rest, within the `drain` deadline. It may end, but is not freed, before this
  * returns. */
@@ -63,7 +69,7 @@ void session_drain(struct session *session);
 /* Ends it at once. False if it had ended before, and only looks whether its backend's socket went away. */
 bool session_abort(struct session *session, enum reason reason);
 
-/* For exchange.h: */
+/* For protocols (proxy/session/protocol.h): */
 
 struct relay_leg *session_leg(struct session *session, enum leg leg);
 

@@ -435,7 +435,7 @@ static void start_session(size_t index)
     hosted->accepted_ms = hosted->attempt_ms = hosted->phase_ms = network.now_ms;
     hosted->stopped_ms = host.stopped_ms;
     host.opening = index;
-    if (session_open(&host.shared, hosted->frontend, PLACE_SERVED, fd, &nobody) == 0)
+    if (session_open(&host.shared, hosted->frontend, simulation->protocol, PLACE_SERVED, fd, &nobody) == 0)
         return;
     must(hosted, network.allocations_per_failure > 0, "a session can be opened");
     socket_abort(fd); /* as the listener does */

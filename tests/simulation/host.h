@@ -35,6 +35,7 @@ struct hosted {
 /* What is simulated. */
 struct simulation {
     const char *name;
+    const struct protocol *protocol;
     void (*make_settings)(void);
     bool shares; /* sessions may share backend legs, in some batches */
     struct hosted *(*hosted)(size_t index);

@@ -6,6 +6,7 @@
  * are checked from outside: by what the peers got, and by what time it was. simulate_http.c does the same for
  * mode http. */
 
+#include "proxy/session/bytes.h"
 #include "reaper/policy/deadline.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/stream.h"
@@ -448,6 +449,7 @@ int main(int argc, char **argv)
 {
     static const struct simulation simulation = {
         .name = "simulate",
+        .protocol = &bytes_protocol,
         .make_settings = make_settings,
         .hosted = hosted,
         .plan = plan,

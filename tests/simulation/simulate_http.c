@@ -6,6 +6,8 @@
  * has to be answered by a server, in full, and nobody is reset. In the others anything may happen, and what
  * is promised then is checked. */
 
+#include "proxy/exchange/exchange.h"
+#include "proxy/exchange/mode.h"
 #include "reaper/policy/deadline.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/web.h"
@@ -531,6 +533,7 @@ int main(int argc, char **argv)
 {
     static const struct simulation simulation = {
         .name = "simulate_http",
+        .protocol = &mode_http,
         .make_settings = make_settings,
         .shares = true,
         .hosted = hosted,

@@ -3,7 +3,7 @@
 #
 #   proxy -> conf -> reaper     proxy -> reaper     proxy/command -> bench
 #   within proxy:  command -> patrol, worker -> entry -> exchange -> session -> server -> http, shared -> socket, loop;
-#                  session -> exchange until a session is told its protocol;  patrol -> the log of shared
+#                  patrol -> the log of shared
 #   within reaper: policy and kernel do not know each other
 #
 # A part may use libc and the kernel's headers; libraries only where its row says so. Takes another root for the
@@ -24,7 +24,7 @@ proxy/socket/   | proxy/socket/ conf/ reaper/ | uv.h
 proxy/shared/   | proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
 proxy/http/     | proxy/http/ conf/ reaper/ | llhttp.h
 proxy/server/   | proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h uthash.h utlist.h
-proxy/session/  | proxy/session/ proxy/exchange/ proxy/server/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h utlist.h
+proxy/session/  | proxy/session/ proxy/server/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h utlist.h
 proxy/exchange/ | proxy/exchange/ proxy/session/ proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
 proxy/entry/    | proxy/entry/ proxy/session/ proxy/exchange/ proxy/http/ proxy/server/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h
 proxy/worker/   | proxy/worker/ proxy/entry/ proxy/exchange/ proxy/session/ proxy/server/ proxy/http/ proxy/shared/ proxy/socket/ proxy/loop/ conf/ reaper/ | uv.h utlist.h

@@ -1,0 +1,76 @@
+#include "proxy/exchange/mode.h"
+
+#include "proxy/exchange/attachment.h"
+#include "proxy/exchange/exchange.h"
+#include "proxy/exchange/refusal.h"
+#include "proxy/exchange/request.h"
+#include "proxy/exchange/response.h"
+#include "proxy/session/bytes.h"
+#include "proxy/session/session.h"
+
+#include <stdlib.h>
+
+/* A request is needed before there is anything to connect for. */
+static pair_actions begin(struct session *s)
+{
+    struct exchange *x = s->exchange;
+    http_begin(&x->http[HALF_REQUEST], HTTP_REQUEST);
+    http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
+    x->keep_client = true;
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        s->relays[half] = (struct relay){.limit_bytes = RELAY_UNLIMITED};
+    pair_init_messages(&s->pair, &s->frontend->conf->deadlines, loop_now_ms(&s->shared->loop));
+    return 0;
+}
+
+/* What a step costs beside its bytes: a session's share of a turn bounds its steps too. */
+enum { STEP_BYTES = 1024 };
+
+static bool work(struct session *s, enum half half, uint64_t *budget, bool *again)
+{
+    if (!exchange_follows(s))
+        return bytes_work(s, half, budget, again);
+    while (exchange_follows(s)) {
+        if (*budget == 0) {
+            loop_put_off(&s->shared->loop, &s->task);
+            return true;
+        }
+        enum turn turn = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);
+        if (turn == TURN_ENDED)
+            return false;
+        if (turn == TURN_BLOCKED)
+            return true;
+        turn_charge(budget, STEP_BYTES);
+        *again = true; /* a stage of one half's concerns the other */
+    }
+    *again = true;
+    return true;
+}
+
+static void log_requests(const struct session *s, struct line *line)
+{
+    line_number(line, "requests", s->exchange->requests);
+}
+
+/* Logs what was under way and gives the memory back. */
+static void end(struct session *s)
+{
+    struct exchange *x = s->exchange;
+    if (x->line)
+        exchange_report(s);
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        http_release_head(&x->http[half]);
+    exchange_forget_head(x);
+    free(x->ahead);
+    x->ahead = NULL;
+}
+
+const struct protocol mode_http = {.size = sizeof(struct exchange),
+                                   .begin = begin,
+                                   .work = work,
+                                   .answer = refusal_answer,
+                                   .take_leg = attachment_take,
+                                   .retire_leg = attachment_leave,
+                                   .awaits = exchange_awaits,
+                                   .log = log_requests,
+                                   .end = end};
