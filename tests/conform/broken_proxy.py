@@ -23,7 +23,7 @@ BUGS = {
     "rst-for-fin": "a reset takes the place of a FIN",
     "rst-behind-fin": "when both FINs have been passed on, both sides are reset",
     "fin-for-rst": "a FIN takes the place of a reset",
-    "loses-tail": "a FIN overtakes the bytes that its sink has not taken yet, which are lost",
+    "loses-tail": "the bytes that a FIN comes with, and those that its sink has not taken yet, are lost",
     "never-reaps": "a half-closed session may last for ever",
     "caps-half-close": "a half-closed session is reset after four seconds, whatever moves",
     "hoards": "bytes are passed on by 16 at least",
@@ -89,11 +89,21 @@ class Session:
             if self.bug == "loses-tail":
                 half.buffer = b""
             return
+        if self.bug == "loses-tail" and self.is_last(half):
+            data = b""
         at = 3000 - half.read_bytes
         half.read_bytes += len(data)
         if self.bug == "flips-a-bit" and 0 <= at < len(data):
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
         half.buffer += data
+
+    @staticmethod
+    def is_last(half):
+        """Whether nothing but a FIN follows."""
+        try:
+            return not half.source.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
 
     def is_due(self, half):
         return half.buffer and (self.bug != "hoards" or len(half.buffer) >= 16 or half.eof_at)
@@ -136,8 +146,7 @@ class Session:
     def wanted(self, leg):
         events = 0
         for half in self.halves:
-            room = self.bug == "loses-tail" or len(half.buffer) < BUFFER
-            if half.source is leg and not half.eof_at and room:
+            if half.source is leg and not half.eof_at and len(half.buffer) < BUFFER:
                 events |= select.POLLIN
             if half.sink is leg and self.is_due(half):
                 events |= select.POLLOUT

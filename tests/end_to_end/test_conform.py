@@ -48,7 +48,7 @@ EXPECTED = {
     "rst-behind-fin": (set(), {"fin-crossing-bulk", "half-close-bulk", "zero-window-fin", "backpressure-answer",
                                "fin-crossing", "backpressure-request"}),
     "fin-for-rst": (RESETS, {"reset-at-accept"}),
-    "loses-tail": (set(), ORDERLY | {"half-close-thinks-10s"}),
+    "loses-tail": (set(), ORDERLY | {"half-close-thinks-10s", "leak-client"}),
     "never-reaps": (LEAKS | {"leak-client"}, set()),
     "caps-half-close": ({"half-close-10s", "half-close-backend-10s"}, {"half-close-bulk", "zero-window-fin"}),
     "hoards": ({"trickle-request", "trickle-answer"}, set()),
@@ -66,7 +66,8 @@ EXPECTED = {
 # Of these at least one.
 SOME = {
     "rst-behind-fin": {"fin-crossing-bulk", "half-close-bulk", "zero-window-fin"},
-    "loses-tail": {"backpressure-request", "backpressure-answer", "fin-crossing-bulk"},
+    "loses-tail": {"backpressure-request", "backpressure-answer", "fin-crossing-bulk", "fin-crossing",
+                   "fin-behind-request", "fin-behind-answer", "half-close-1s", "one-half-only"},
 }
 OPINIONS = {
     "never-reaps": set(),
