@@ -1,5 +1,6 @@
 #include "proxy/session/register.h"
 
+#include "proxy/server/backend.h"
 #include "proxy/session/session.h"
 
 #include <utlist.h>
@@ -11,6 +12,7 @@ void register_opened(struct session *session)
     session->id = shared->next_id;
     shared->next_id += shared->workers;
     counter_add(&shared->counters.accepted, 1);
+    counter_add(&shared->backends[session->frontend->conf->backend].counters.opened, 1);
     DL_APPEND(shared->sessions, session);
 }
 

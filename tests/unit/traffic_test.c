@@ -168,6 +168,14 @@ static void assert_counters(const struct proxy *proxy, const uint64_t expected[R
     assert_int_equal(proxy_accepted(proxy), all);
     for (enum reason reason = 0; reason < REASON_COUNT; reason++)
         assert_int_equal(proxy_ended(proxy, reason), expected[reason]);
+    uint64_t opened = 0, ended = 0;
+    const struct counters_backend *backend;
+    for (unsigned w = 0; (backend = plane_backend_counters(proxy->plane, w, 0)); w++) {
+        opened += counter_read(&backend->opened);
+        ended += counter_read(&backend->ended);
+    }
+    assert_int_equal(opened, all); /* of the one backend */
+    assert_int_equal(ended, all);
 }
 
 static void wait_descriptors(int count)
