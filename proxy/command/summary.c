@@ -65,8 +65,9 @@ static uint64_t limit_of(pid_t pid)
     return limit;
 }
 
-static void say_proxy(const struct plane *plane, struct log_ring *ring)
+static void say_proxy(const struct plane *plane, struct log_ring *ring, uint64_t now_ms)
 {
+    uint64_t oldest_ms = UINT64_MAX;
     uint64_t accepted = 0, ended = 0, bad = 0, requests = 0, cleared = 0, uncleared = 0;
     const struct counters *counters;
     struct line line;
@@ -76,6 +77,9 @@ static void say_proxy(const struct plane *plane, struct log_ring *ring)
             ended += count;
             bad += reason_weight(reason) == REASON_BAD ? count : 0;
         }
+        uint64_t since_ms = counter_read(&counters->oldest_ms);
+        if (since_ms != 0 && since_ms < oldest_ms)
+            oldest_ms = since_ms;
         accepted += counter_read(&counters->accepted); /* after `ended`, which it is never below */
         requests += counter_read(&counters->requests);
         cleared += counter_read(&counters->cleared);
@@ -84,6 +88,8 @@ static void say_proxy(const struct plane *plane, struct log_ring *ring)
     line_begin(&line, log_format(ring), CONF_LOG_INFO, "summary");
     line_number(&line, "sessions", accepted);
     line_number(&line, "open", accepted - ended);
+    if (oldest_ms != UINT64_MAX) /* the main loop's time is read anew once a turn only */
+        line_number(&line, "oldest_s", now_ms > oldest_ms ? (now_ms - oldest_ms) / 1000 : 0);
     line_number(&line, "ended_badly", bad);
     line_number(&line, "requests", requests);
     line_number(&line, "cleared", cleared);
@@ -259,7 +265,7 @@ void summary_say(struct summary *summary, const struct plane *plane, struct log_
 {
     if (!summary || !log_wants(ring, CONF_LOG_INFO))
         return;
-    say_proxy(plane, ring);
+    say_proxy(plane, ring, now_ms);
     for (size_t b = 0; b < summary->conf->backend_count; b++)
         say_backend(plane, ring, summary->conf, b);
     say_services(summary, ring, now_ms);

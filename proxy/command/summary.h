@@ -3,7 +3,7 @@
 
 /* What `run` says of itself and of its backends at an interval, in a few lines that can be watched:
  *
- *   msg=summary   the proxy: sessions, how they ended, its own descriptors
+ *   msg=summary   the proxy: sessions, the oldest that is open, how they ended, its own descriptors
  *   msg=backend   each backend: sessions, leaks, what is open
  *   msg=service   each server on this host: its program, its connections in the kernel's table, its
  *                 descriptors, and when they run out if they go on growing as in the last interval

@@ -5,6 +5,13 @@
 
 #include <utlist.h>
 
+/* The first in the list, for it is in the order of acceptance. */
+static void note_oldest(struct shared *shared)
+{
+    uint64_t oldest_ms = shared->sessions ? shared->sessions->pair.accepted_ms : 0;
+    atomic_store_explicit(&shared->counters.oldest_ms, oldest_ms, memory_order_relaxed);
+}
+
 void register_opened(struct session *session)
 {
     struct shared *shared = session->shared;
@@ -14,6 +21,8 @@ void register_opened(struct session *session)
     counter_add(&shared->counters.accepted, 1);
     counter_add(&shared->backends[session->frontend->conf->backend].counters.opened, 1);
     DL_APPEND(shared->sessions, session);
+    if (shared->sessions == session)
+        note_oldest(shared);
 }
 
 void register_ended(struct session *session)
@@ -27,6 +36,9 @@ void register_done(struct session *session)
     struct shared *shared = session->shared;
     if (shared->drain_next == session)
         shared->drain_next = session->next;
+    bool was_oldest = shared->sessions == session;
     DL_DELETE(shared->sessions, session);
+    if (was_oldest)
+        note_oldest(shared);
     loop_bury(&shared->loop, &session->grave, session_free);
 }

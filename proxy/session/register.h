@@ -6,7 +6,7 @@
 
 struct session;
 
-/* Gives the session its id, counts it, and keeps it. */
+/* Gives the session its id, counts it, and keeps it. Its pair has begun. */
 void register_opened(struct session *session);
 
 /* Gives the place of the session back: it has ended, and its descriptors are closed. */

@@ -12,7 +12,8 @@
 enum { COUNTERS_STATUS_CLASSES = 6 };
 
 struct counters {
-    _Atomic uint64_t accepted;                         /* sessions */
+    _Atomic uint64_t accepted;  /* sessions */
+    _Atomic uint64_t oldest_ms; /* not counted: when the oldest that is open was accepted; 0: none */
     _Atomic uint64_t ended[REASON_COUNT];              /* sessions, by reason */
     _Atomic uint64_t bytes[HALF_COUNT];                /* relayed, of ended sessions */
     _Atomic uint64_t resets[LEG_COUNT];                /* legs that we reset */

@@ -83,15 +83,17 @@ frontends: [{{name: main, listen: '127.0.0.1:0', backend: service}}]
 backends: [{{name: service, servers: ['{leak.address}', 'unix:{folder}/nobody']}}]
 """
             with Proxy.from_file(file) as proxy:
-                for _ in range(5):
-                    with proxy.connect() as client:
-                        client.sendall(b"x")
-                        receive_exactly(client, 1)
-                proxy.wait_for_sessions(5)
+                with proxy.connect():
+                    for _ in range(5):
+                        with proxy.connect() as client:
+                            client.sendall(b"x")
+                            receive_exactly(client, 1)
+                    proxy.wait_for_line("msg=summary sessions=6 open=1 oldest_s=[1-9][0-9]* ended_badly=5 ")
+                proxy.wait_for_sessions(6)
                 leaked = len([each for each in proxy.sessions if each["reason"] == "half_close"])
-                self.assertEqual(leaked, 5)
-                proxy.wait_for_line("msg=summary sessions=5 open=0 ended_badly=5 requests=0 cleared=5 uncleared=0 ")
-                proxy.wait_for_line("msg=backend backend=service sessions=5 open=0 ended_badly=5 leaked=5$")
+                self.assertEqual(leaked, 6)
+                proxy.wait_for_line("msg=summary sessions=6 open=0 ended_badly=6 requests=0 cleared=6 uncleared=0 ")
+                proxy.wait_for_line("msg=backend backend=service sessions=6 open=0 ended_badly=6 leaked=6$")
                 proxy.wait_for_line(f"msg=service backend=service server={leak.address} listens=yes established=0 "
                                     f"close_wait=0 program=lastack pid={leak.server_pid} descriptors=[0-9]+ limit=[0-9]+$")
 

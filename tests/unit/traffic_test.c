@@ -176,6 +176,11 @@ static void assert_counters(const struct proxy *proxy, const uint64_t expected[R
     }
     assert_int_equal(opened, all); /* of the one backend */
     assert_int_equal(ended, all);
+    for (unsigned w = 0; w < 2; w++) /* nothing is open */
+        for (int waited_ms = 0; counter_read(&plane_counters(proxy->plane, w)->oldest_ms) != 0; waited_ms++) {
+            assert_true(waited_ms < WAIT_MS);
+            pause_ms(1);
+        }
 }
 
 static void wait_descriptors(int count)
