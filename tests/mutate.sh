@@ -346,6 +346,12 @@ backend.c: waits = backend->balance.count == 0; ==> waits = true;
 backend.c: backend->servers[i].name && backend->servers[i].seen == 0) ==> backend->servers[i].name)
 check.c: if (check->step != STEP_TAIL && health_is_servers(error)) ==> if (check->step != STEP_TAIL)
 check.c: target_tell(check->target, 0); ==> ;
+inquiry.c: return true; ==> return false;
+inquiry.c: answers->fetched = inquiry->next; ==> answers->fetched = NULL;
+inquiry.c: uv_async_send(to->wake); ==> ;
+relay.c: source->urgent = false; ==> ;
+relay.c: relay->holds_urgent = urgent; ==> ;
+relay.c: relay->holds_urgent = false; ==> ;
 check.c: if (status < 400) ==> if (status < 300)
 check.c: if (status < 200) { ==> if (false) {
 check.c: if (check->step == STEP_CONNECTING || check->step == STEP_ANSWER) ==> if (check->step == STEP_CONNECTING)
@@ -426,6 +432,8 @@ tests_for()
     */pool.c) echo "$pool" ;;
     */lowest.c | */rendezvous.c | */health.c | */target.c | */balance.c | */resolve.c | */backend.c) echo "$server" ;;
     */check.c) echo "$checks" ;;
+    */inquiry.c) echo inquiry_test ;;
+    */relay.c) echo relay_test ;;
     *) echo "$plane" ;;
     esac
 }

@@ -78,11 +78,14 @@ static enum relay_event after_read(struct relay_leg *source, ssize_t n, size_t w
      * only a unix socket has, and what was to be written is lost. */
     if (n < 0 && is_transient(errno) && source->broken)
         return RELAY_SOURCE_GONE;
-    if (n < 0 && is_transient(errno)) {
-        source->readable = errno == EINTR;
-        return errno == EINTR ? RELAY_MORE : RELAY_BLOCKED;
-    }
+    if (n < 0 && errno == EINTR)
+        return RELAY_MORE;
     source->readable = false;
+    /* The mark went by, or its byte is not in line yet, and then it comes by an edge that announces it again:
+     * an event says what holds when it is fetched (net/ipv4/tcp.c, tcp_poll). */
+    source->urgent = false;
+    if (n < 0 && is_transient(errno))
+        return RELAY_BLOCKED;
     if (n < 0)
         leg_broke(source, errno);
     return source->broken ? RELAY_SOURCE_GONE : RELAY_FIN;
@@ -131,7 +134,6 @@ static enum relay_event flush_held(struct relay *relay, struct relay_leg *sink, 
         if (relay->held_offset == relay->held_size) {
             free(relay->held);
             relay->held = NULL;
-            relay->holds_urgent = false;
             return RELAY_DRAINED;
         }
     }
@@ -174,6 +176,7 @@ void relay_adopt(struct relay *relay, char *bytes, size_t offset, size_t size)
     relay->held = bytes;
     relay->held_offset = (uint32_t)offset;
     relay->held_size = (uint32_t)size;
+    relay->holds_urgent = false;
 }
 
 /* Keeps what the sink left. */
@@ -276,8 +279,9 @@ static enum relay_event copy(struct relay *relay, struct relay_tools *tools, str
     *moved += (uint64_t)taken;
     if (taken == n)
         return RELAY_MORE;
+    event = hold(relay, tools->scratch + taken, (size_t)(n - taken));
     relay->holds_urgent = urgent;
-    return hold(relay, tools->scratch + taken, (size_t)(n - taken));
+    return event;
 }
 
 /* One fill of the pipe and its way out. RELAY_MORE when both went well.

@@ -38,7 +38,7 @@ struct relay_leg {
     bool unsure; /* a short read does not mean that all was read: FIN, RST or urgent data was announced, or it
                       is a unix socket, which stops behind each descriptor that it is sent */
     bool is_unix; /* no urgent byte is passed on from it or to it */
-    bool urgent;  /* an urgent byte was announced (EPOLLPRI) and not read yet */
+    bool urgent;  /* an urgent byte was announced (EPOLLPRI), and there may be one to read yet */
     bool fin;     /* FIN was announced: what can be read now is the last */
     bool broken;  /* reset or failed: its EOF is no FIN, and nothing can be written to it */
     int error;    /* why it is broken, negative */

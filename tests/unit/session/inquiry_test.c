@@ -170,6 +170,43 @@ static void an_answer_wakes_who_asked(void **state)
     end(&f);
 }
 
+static void on_too_late(uv_timer_t *timer)
+{
+    (void)timer;
+    fail_msg("no answer wakes who asked any more");
+}
+
+/* Whoever collects looks again as long as there may be more, and then only when woken, as a worker does. */
+static void no_wake_up_is_lost_however_many_are_collected_at_a_time(void **state)
+{
+    enum { MANY = 20000 };
+    struct fixture f;
+    struct inquiry *inquiries = calloc(MANY, sizeof *inquiries);
+    uv_timer_t too_late;
+    unsigned asked = 0;
+    (void)state;
+    assert_non_null(inquiries);
+    begin(&f);
+    uv_timer_init(&f.loop, &too_late);
+    uv_timer_start(&too_late, on_too_late, WAIT_MS, 0);
+    while (answered < MANY) {
+        for (; asked < MANY; asked++) {
+            inquiries[asked] = (struct inquiry){
+                .kind = INQUIRY_LOOK, .peer.family = AF_INET, .to = &f.answers, .answered = on_answered};
+            if (!inquiry_ask(f.desk, &inquiries[asked]))
+                break;
+        }
+        if (!inquiry_collect(&f.answers) && answered < asked)
+            uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(answered, MANY);
+    for (int i = 0; i < MANY; i++)
+        assert_false(inquiries[i].pending);
+    uv_close((uv_handle_t *)&too_late, NULL);
+    end(&f);
+    free(inquiries);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +215,7 @@ int main(void)
         cmocka_unit_test(nobody_waits_for_the_kernel_and_the_inbox_is_bounded),
         cmocka_unit_test(without_a_desk_nothing_is_asked),
         cmocka_unit_test(an_answer_wakes_who_asked),
+        cmocka_unit_test(no_wake_up_is_lost_however_many_are_collected_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -626,6 +626,59 @@ static void an_urgent_byte_keeps_its_mark_beside_splice(void **state)
     line_close(&line);
 }
 
+/* Asking for the mark costs a system call for each read, so nobody asks for one that has gone by. */
+static void a_mark_that_has_gone_by_is_not_looked_for_any_more(void **state)
+{
+    struct half_line line;
+    (void)state;
+    line_open(&line, 0);
+    line.relay.is_stream = line.source.unsure = line.source.urgent = true;
+    send_text(line.writer, "hello", 0);
+    wait_queued(line.source.fd, 5);
+    assert_int_equal(work(&line), RELAY_BLOCKED);
+    receive_text(line.reader, "hello");
+    assert_false(line.source.urgent);
+    line_close(&line);
+}
+
+/* Its mark comes later than it would, and with it. */
+static void an_urgent_byte_that_is_held_keeps_its_mark(void **state)
+{
+    struct half_line line;
+    char full[1 << 12] = {0}, urgent = 0;
+    size_t size = 0;
+    int on = 1;
+    (void)state;
+    line_open(&line, 4096);
+    line.relay.is_stream = line.source.unsure = line.source.urgent = true;
+    assert_int_equal(setsockopt(line.source.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
+    for (ssize_t n; (n = send(line.sink.fd, full, sizeof full, 0)) > 0;)
+        size += (size_t)n;
+    assert_int_equal(errno, EAGAIN);
+    send_text(line.writer, "X", MSG_OOB);
+    wait_for(line.source.fd, POLLPRI);
+    assert_int_equal(work(&line), RELAY_HELD);
+    assert_int_equal(line.moved, 0);
+    while (size > 0) {
+        wait_for(line.reader, POLLIN);
+        ssize_t n = recv(line.reader, full, size < sizeof full ? size : sizeof full, 0);
+        assert_true(n > 0);
+        size -= (size_t)n;
+    }
+    wait_for(line.sink.fd, POLLOUT);
+    line.sink.writable = true;
+    assert_int_equal(work(&line), RELAY_DRAINED);
+    wait_for(line.reader, POLLPRI);
+    assert_int_equal(recv(line.reader, &urgent, 1, MSG_OOB), 1);
+    assert_int_equal(urgent, 'X');
+    send_text(line.writer, "b", 0); /* and what follows is not urgent */
+    wait_queued(line.source.fd, 1);
+    line.source.readable = true;
+    assert_int_equal(work(&line), RELAY_BLOCKED);
+    receive_text(line.reader, "b");
+    line_close(&line);
+}
+
 static void send_descriptor(int fd, char *text)
 {
     char control[CMSG_SPACE(sizeof fd)] = {0};
@@ -808,6 +861,8 @@ int main(void)
         cmocka_unit_test(urgent_data_hides_nothing_behind_it),
         cmocka_unit_test(urgent_data_does_not_end_a_spliced_half),
         cmocka_unit_test(an_urgent_byte_keeps_its_mark_beside_splice),
+        cmocka_unit_test(a_mark_that_has_gone_by_is_not_looked_for_any_more),
+        cmocka_unit_test(an_urgent_byte_that_is_held_keeps_its_mark),
         cmocka_unit_test(descriptors_sent_along_hide_nothing_behind_them),
         cmocka_unit_test(random_traffic_arrives_whole_and_its_fin_last),
     };
