@@ -14,7 +14,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Reads in one turn; a body that has more is not worth waiting for. */
+/* Reads for one answer, one in a turn; a body that has more is not worth waiting for. */
 enum { READS_MAX = 16 };
 
 static const struct message_limits limits = {
@@ -29,7 +29,9 @@ enum step {
 
 struct check {
     struct poller_source source;
-    struct task first;  /* time */
+    struct task first; /* time */
+    struct task reading;
+    unsigned reads;     /* of this answer */
     struct alarm alarm; /* the next one */
     struct shared *shared;
     const struct conf_backend *conf;
@@ -97,6 +99,7 @@ static void hang_up(struct check *check, bool broken)
         retire_begin(check->shared, check->fd, deadlines->after_ms[DEADLINE_MESSAGE_GRACE]);
     }
     http_release_head(&check->http);
+    loop_forget(&check->shared->loop, &check->reading);
     check->fd = -1;
     check->step = STEP_NONE;
 }
@@ -170,26 +173,28 @@ static bool take(struct check *check, char *bytes, size_t size)
 static void read_answer(struct check *check)
 {
     char *scratch = check->shared->tools.scratch;
-    for (int reads = 0; reads < READS_MAX; reads++) {
-        ssize_t n = recv(check->fd, scratch, RELAY_SCRATCH, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n < 0) {
-            break_off(check, -errno);
-            return;
-        }
-        if (n == 0 && check->step == STEP_ANSWER) {
-            fail(check, "closed without an answer");
-            return;
-        }
-        if (n == 0)
-            break;
-        if (!take(check, scratch, (size_t)n))
-            return;
+    ssize_t n = recv(check->fd, scratch, RELAY_SCRATCH, 0);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n < 0 && errno != EINTR) {
+        break_off(check, -errno);
+        return;
     }
-    hang_up(check, false);
+    if (n == 0 && check->step == STEP_ANSWER) {
+        fail(check, "closed without an answer");
+        return;
+    }
+    if (n > 0 && !take(check, scratch, (size_t)n))
+        return;
+    if (n == 0 || ++check->reads == READS_MAX)
+        hang_up(check, false);
+    else
+        loop_put_off(&check->shared->loop, &check->reading);
+}
+
+static void on_reading(struct task *task)
+{
+    read_answer(CONTAINER(struct check, reading, task));
 }
 
 static void ask(struct check *check)
@@ -205,6 +210,7 @@ static void ask(struct check *check)
                  methods[what->kind], what->path, has_host ? check->target->server->text : "localhost");
     assert(size > 0 && (size_t)size < sizeof request);
     check->step = STEP_ANSWER;
+    check->reads = 0;
     http_begin(&check->http, HTTP_RESPONSE);
     ssize_t sent = send(check->fd, request, (size_t)size, MSG_NOSIGNAL);
     if (sent != size) /* a new socket has room for all of it */
@@ -231,7 +237,7 @@ static void on_ready(struct poller_source *source, uint32_t events)
         connected(check);
     }
     if (check->step > STEP_CONNECTING && (events & ~(uint32_t)EPOLLOUT))
-        read_answer(check);
+        loop_do_soon(&check->shared->loop, &check->reading);
 }
 
 static void begin(struct check *check)
@@ -281,6 +287,7 @@ struct check *check_start(struct target *target)
         return NULL;
     check->source.ready = on_ready;
     check->first.run = on_task;
+    check->reading.run = on_reading;
     check->alarm.ring = on_alarm;
     check->shared = target->shared;
     check->conf = target->conf;

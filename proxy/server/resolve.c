@@ -12,6 +12,9 @@
 #include <string.h>
 #include <utlist.h>
 
+/* Of libuv, unless the environment says otherwise (UV_THREADPOOL_SIZE). */
+enum { THREADS_DEFAULT = 4 };
+
 struct resolve_name {
     struct resolver *resolver;
     const struct conf_backend *backend;
@@ -386,6 +389,18 @@ static size_t count_names(const struct conf *conf)
     return count;
 }
 
+/* libuv asks the name service with half of its threads at most, two by default, and those of a silent one are
+ * busy for as long as its client waits: other names would wait behind them. It reads the number when it is
+ * first asked for anything. Whoever set it already knows better. */
+static void provide_threads(size_t names)
+{
+    char size[8];
+    if (2 * names <= THREADS_DEFAULT)
+        return;
+    snprintf(size, sizeof size, "%zu", names < RESOLVE_AT_A_TIME ? 2 * names : 2 * (size_t)RESOLVE_AT_A_TIME);
+    (void)setenv("UV_THREADPOOL_SIZE", size, 0);
+}
+
 int resolve_new(const struct conf *conf, struct resolver **out)
 {
     size_t count = count_names(conf);
@@ -403,6 +418,7 @@ int resolve_new(const struct conf *conf, struct resolver **out)
                     (struct resolve_name){.resolver = resolver,
                                           .backend = &conf->backends[b],
                                           .server = &conf->backends[b].servers[s]};
+    provide_threads(count);
     *out = resolver;
     return 0;
 }

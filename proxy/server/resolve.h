@@ -37,6 +37,9 @@ enum { RESOLVE_WAIT_MS = 5000 };
 /* When a name that was not resolved is asked for again: after the first, doubled up to the second. */
 enum { RESOLVE_AGAIN_MS = 1000, RESOLVE_AGAIN_MAX_MS = 30000 };
 
+/* So many names at most are asked for at a time; others wait for one of them. */
+enum { RESOLVE_AT_A_TIME = 32 };
+
 struct resolver;
 struct resolve_name;
 
@@ -52,7 +55,8 @@ struct resolve_subscriber {
     uv_async_t *wake;
 };
 
-/* The names of a configuration, which outlives the resolver. 0 or -ENOMEM. */
+/* The names of a configuration, which outlives the resolver. Before there are other threads, for it may set
+ * UV_THREADPOOL_SIZE in the environment. 0 or -ENOMEM. */
 int resolve_new(const struct conf *conf, struct resolver **out);
 
 /* After resolve_close(), and after everybody has unsubscribed; NULL is fine. */

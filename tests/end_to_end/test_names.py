@@ -91,6 +91,21 @@ backends:
                 wait_for(lambda: [each for each in proxy.sessions if each["frontend"] == "named"
                                   and each["reason"] == "connect_failed"], "the session's line")
 
+    def test_silent_names_hold_up_no_name_that_is_answered(self):
+        silent = ", ".join(f"'silent{number}.test:9000'" for number in range(3))
+        text = f"""
+frontends: [{{name: known, listen: ['127.0.0.1:8001'], backend: known}},
+            {{name: silent, listen: ['127.0.0.1:8002'], backend: silent}}]
+backends:
+  - {{name: silent, servers: [{silent}]}}
+  - {{name: known, servers: ['known.test:9000']}}
+"""
+        with files("127.0.0.1 known.test\n", "hosts: files dns\n") as command:
+            self.skip_unless_possible(command)
+            with Proxy.from_file(text, before=[*command, sys.executable, "-c", SILENT]) as proxy:
+                self.assertEqual(inside(proxy, ASK, 8001).split()[0], "refused")  # nobody serves, so it was tried
+                self.assertFalse([line for line in proxy.lines if "not_resolved" in line], "it came later")
+
     def test_a_name_that_leads_back_is_not_used_and_that_is_said_once(self):
         text = """
 frontends: [{name: main, listen: ['127.0.0.1:8001'], backend: main}]

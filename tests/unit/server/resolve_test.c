@@ -420,6 +420,37 @@ static void a_frontend_that_leads_on_is_used_until_it_would_lead_back(void **sta
     finish(&bed);
 }
 
+/* Each silent name keeps one of libuv's threads, and only half of them ask for names. */
+static void names_do_not_wait_for_each_other(void **state)
+{
+    enum { MANY = 100 };
+    static char host[] = "db0";
+    static const struct {
+        size_t names;
+        const char *given, *threads;
+    } cases[] = {{1, NULL, NULL}, {2, NULL, NULL}, {3, NULL, "6"}, {MANY, NULL, "64"}, {MANY, "5", "5"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct conf_server servers[MANY];
+        struct conf_backend backend = {.servers = servers, .server_count = cases[i].names};
+        struct conf conf = {.backends = &backend, .backend_count = 1};
+        struct resolver *resolver;
+        for (size_t s = 0; s < MANY; s++)
+            servers[s] = (struct conf_server){.text = host, .host = host, .port = 9000};
+        unsetenv("UV_THREADPOOL_SIZE");
+        if (cases[i].given)
+            setenv("UV_THREADPOOL_SIZE", cases[i].given, 1);
+        assert_int_equal(resolve_new(&conf, &resolver), 0);
+        const char *threads = getenv("UV_THREADPOOL_SIZE");
+        if (cases[i].threads)
+            assert_string_equal(threads, cases[i].threads);
+        else
+            assert_null(threads);
+        resolve_free(resolver);
+    }
+    unsetenv("UV_THREADPOOL_SIZE");
+}
+
 /* ---- threads ------------------------------------------------------------------------------------------ */
 
 struct reader {
@@ -485,6 +516,7 @@ int main(void)
         cmocka_unit_test(too_many_addresses_are_cut),
         cmocka_unit_test(an_address_that_leads_back_is_not_used),
         cmocka_unit_test(a_frontend_that_leads_on_is_used_until_it_would_lead_back),
+        cmocka_unit_test(names_do_not_wait_for_each_other),
         cmocka_unit_test(lists_are_taken_up_by_any_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

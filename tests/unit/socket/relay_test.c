@@ -679,6 +679,21 @@ static void an_urgent_byte_that_is_held_keeps_its_mark(void **state)
     line_close(&line);
 }
 
+static void what_is_adopted_is_not_urgent(void **state)
+{
+    struct half_line line;
+    char *bytes = malloc(1);
+    (void)state;
+    assert_non_null(bytes);
+    *bytes = 'a';
+    line_open(&line, 0);
+    line.relay.holds_urgent = true; /* of what was thrown away */
+    relay_adopt(&line.relay, bytes, 0, 1);
+    assert_int_equal(work(&line), RELAY_DRAINED);
+    receive_text(line.reader, "a");
+    line_close(&line);
+}
+
 static void send_descriptor(int fd, char *text)
 {
     char control[CMSG_SPACE(sizeof fd)] = {0};
@@ -863,6 +878,7 @@ int main(void)
         cmocka_unit_test(an_urgent_byte_keeps_its_mark_beside_splice),
         cmocka_unit_test(a_mark_that_has_gone_by_is_not_looked_for_any_more),
         cmocka_unit_test(an_urgent_byte_that_is_held_keeps_its_mark),
+        cmocka_unit_test(what_is_adopted_is_not_urgent),
         cmocka_unit_test(descriptors_sent_along_hide_nothing_behind_them),
         cmocka_unit_test(random_traffic_arrives_whole_and_its_fin_last),
     };
