@@ -83,6 +83,11 @@ static uint64_t since_stage(const struct pair *pair)
     return pair->stage_ms;
 }
 
+static bool in_preface(const struct pair *pair)
+{
+    return pair->phase == PAIR_WAITING && pair->stage == PAIR_STAGE_PREFACE;
+}
+
 static bool in_request_head(const struct pair *pair)
 {
     return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_HEAD;
@@ -451,6 +456,18 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                    .armed = half_closed_empty,
                                    .since = since_half_closed,
                                    .fire = close_legs},
+    [DEADLINE_PREFACE] = {.name = "preface",
+                          .runs_while = "accept_proxy, connect_on: the first bytes of a client are awaited",
+                          .at_expiry = "RST to the client",
+                          .default_ms = 10000,
+                          .min_ms = 1,
+                          .max_ms = DEADLINE_MAX_MS,
+                          .may_be_off = true,
+                          .default_action = CLOSE_RST,
+                          .reason = REASON_PREFACE,
+                          .armed = in_preface,
+                          .since = since_stage,
+                          .fire = end_at_once},
 };
 
 const struct deadline *deadline_row(enum deadline_id id)

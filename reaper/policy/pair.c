@@ -168,6 +168,7 @@ static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t 
     assert(track_follows(pair) && pair->stage != PAIR_STAGE_REFUSED);
     assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || track_relaying(pair));
     assert(stage < PAIR_STAGE_COUNT && stage != PAIR_STAGE_REFUSED);
+    assert(stage != PAIR_STAGE_PREFACE && pair->stage != PAIR_STAGE_PREFACE);
     /* Behind the last response comes COMPLETE. */
     assert(stage != PAIR_STAGE_BETWEEN || (pair->phase != PAIR_ENDING && !pair->draining));
     pair->stage = (uint8_t)stage;
@@ -179,6 +180,20 @@ static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t 
     if (pair->draining && pair->phase == PAIR_OPEN)
         change_begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
+}
+
+static pair_actions on_begin(struct pair *pair, enum pair_stage stage, uint32_t servers_left, uint64_t now_ms)
+{
+    assert(pair->phase == PAIR_WAITING && pair->stage == PAIR_STAGE_PREFACE);
+    assert(stage == PAIR_STAGE_BYTES || stage == PAIR_STAGE_HEAD);
+    pair->stage = (uint8_t)stage;
+    pair->stage_ms = now_ms;
+    if (stage == PAIR_STAGE_HEAD)
+        return 0;
+    pair->servers_left = servers_left;
+    pair->attempt_ms = now_ms;
+    change_phase(pair, PAIR_CONNECTING, now_ms);
+    return PAIR_DO_CONNECT;
 }
 
 static pair_actions on_attach(struct pair *pair, uint32_t servers_left, uint64_t now_ms)
@@ -369,6 +384,12 @@ void pair_init_messages(struct pair *pair, const struct deadlines *deadlines, ui
     pair->stage_ms = now_ms;
 }
 
+void pair_init_preface(struct pair *pair, const struct deadlines *deadlines, uint64_t now_ms)
+{
+    pair_init_messages(pair, deadlines, now_ms);
+    pair->stage = PAIR_STAGE_PREFACE;
+}
+
 pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
     assert(pair->phase != PAIR_ENDED);
@@ -399,6 +420,8 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
         return on_drain(pair, now_ms);
     case PAIR_EVENT_ABORT:
         return change_end(pair, input->reason, now_ms);
+    case PAIR_EVENT_BEGIN:
+        return on_begin(pair, input->stage, input->servers_left, now_ms);
     case PAIR_EVENT_STAGE:
         return on_stage(pair, input->stage, now_ms);
     case PAIR_EVENT_ATTACH:

@@ -32,6 +32,13 @@
  *
  * A leg that left as POOLED is whole, and whoever took it over closes it.
  *
+ * Where something has to come before the first byte (a PROXY header; or any byte at all, before a backend is
+ * connected to) a session of either kind starts one step earlier, in WAITING and stage PREFACE, and goes on
+ * when that has been read:
+ *
+ *   WAITING, stage PREFACE --begin--> CONNECTING (bytes), or WAITING in stage HEAD (messages)
+ *      +--- COMPLETE: the client left without a byte; ABORT: it began with something else; `preface`: RST
+ *
  * Refused, the session answers the client itself and then reports that it is complete.
  *
  * In CLOSING behind a boundary the backend has `message_grace` for its FIN, the client `grace`. A FIN between
@@ -86,6 +93,7 @@ enum pair_event {
     PAIR_EVENT_EXPIRED,   /* the time last given by pair_next_ms() has come; harmless when early */
     PAIR_EVENT_DRAIN,     /* end when at rest, within the `drain` deadline */
     PAIR_EVENT_ABORT,     /* end at once, with `reason` */
+    PAIR_EVENT_BEGIN,     /* the preface is over; `stage` BYTES, then with `servers_left`, or HEAD */
     PAIR_EVENT_STAGE,     /* the session came to `stage` */
     PAIR_EVENT_ATTACH,    /* a backend leg is wanted; `servers_left` more may be tried */
     PAIR_EVENT_LEFT,      /* the backend leg is ours no more, between messages or before it answered; `end` */
@@ -100,9 +108,9 @@ struct pair_input {
     enum half half;        /* FIN, HELD, DRAINED, DISCARDED */
     enum leg leg;          /* RESET, LOST */
     enum reason reason;    /* REFUSED, ABORT, REFUSE, COMPLETE */
-    enum pair_stage stage; /* STAGE: any but REFUSED */
+    enum pair_stage stage; /* STAGE: any but REFUSED and PREFACE; BEGIN: BYTES or HEAD */
     enum leg_end end;      /* LEFT: FIN or RESET; between messages also POOLED */
-    uint32_t servers_left; /* ATTACH */
+    uint32_t servers_left; /* ATTACH, BEGIN */
     bool framed;           /* CUT: the response says how long it is, by its length or in chunks */
 };
 
@@ -111,6 +119,10 @@ void pair_init(struct pair *pair, const struct deadlines *deadlines, uint32_t se
 
 /* The same for a session that follows messages: starts in WAITING, in stage HEAD. */
 void pair_init_messages(struct pair *pair, const struct deadlines *deadlines, uint64_t now_ms);
+
+/* The same for a session of either kind that has to begin with something else: starts in WAITING, in stage
+ * PREFACE. */
+void pair_init_preface(struct pair *pair, const struct deadlines *deadlines, uint64_t now_ms);
 
 /* Takes an event. Total: every phase has an answer to every event; one that the caller could not have seen
  * there (FIN before CONNECTED, anything after ENDED) is a programmer error and asserts. */

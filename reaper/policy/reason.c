@@ -31,6 +31,7 @@ bool reason_is_reaped(enum reason reason)
     case REASON_HALF_CLOSE_MAX:
     case REASON_HALF_CLOSE_EMPTY:
     case REASON_WRITE_STALL:
+    case REASON_PREFACE:
     case REASON_REQUEST_HEAD:
     case REASON_REQUEST_BODY:
     case REASON_RESPONSE:
@@ -54,6 +55,7 @@ enum reason_weight reason_weight(enum reason reason)
     case REASON_BACKEND_RESET:
     case REASON_CLIENT_LOST:
     case REASON_CLIENT_CLOSED:
+    case REASON_PREFACE:
     case REASON_REQUEST_HEAD: /* a browser connects in advance */
     case REASON_BAD_REQUEST:
     case REASON_REQUEST_CUT:

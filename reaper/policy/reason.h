@@ -22,6 +22,8 @@
     X(REASON_HALF_CLOSE_MAX, half_close_max, "one half ended and the other outlived half_close_max")         \
     X(REASON_HALF_CLOSE_EMPTY, half_close_empty, "the client left without a byte, the backend stayed")       \
     X(REASON_WRITE_STALL, write_stall, "a side took no bytes for the write_stall deadline")                  \
+    X(REASON_PREFACE, preface, "what a connection has to begin with did not arrive in time")                 \
+    X(REASON_BAD_PREFACE, bad_preface, "a connection did not begin with a valid PROXY header")               \
     X(REASON_REQUEST_HEAD, request_head, "the head of a request did not arrive in time")                     \
     X(REASON_REQUEST_BODY, request_body, "the body of a request made no progress")                           \
     X(REASON_RESPONSE, response, "the backend did not answer, or its answer made no progress")               \

@@ -93,10 +93,10 @@ const char *pair_phase_name(enum pair_phase phase)
 const char *pair_stage_name(enum pair_stage stage)
 {
     static const char *const names[PAIR_STAGE_COUNT] = {
-        [PAIR_STAGE_BYTES] = "bytes",       [PAIR_STAGE_BETWEEN] = "between",
-        [PAIR_STAGE_HEAD] = "head",         [PAIR_STAGE_BODY] = "body",
-        [PAIR_STAGE_RESPONSE] = "response", [PAIR_STAGE_ANSWERED] = "answered",
-        [PAIR_STAGE_REFUSED] = "refused",
+        [PAIR_STAGE_BYTES] = "bytes",       [PAIR_STAGE_PREFACE] = "preface",
+        [PAIR_STAGE_BETWEEN] = "between",   [PAIR_STAGE_HEAD] = "head",
+        [PAIR_STAGE_BODY] = "body",         [PAIR_STAGE_RESPONSE] = "response",
+        [PAIR_STAGE_ANSWERED] = "answered", [PAIR_STAGE_REFUSED] = "refused",
     };
     return names[stage];
 }

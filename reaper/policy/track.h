@@ -26,6 +26,7 @@ enum pair_phase {
 /* Where in its messages a session is. */
 enum pair_stage {
     PAIR_STAGE_BYTES,    /* none are followed: TCP, or a tunnel after an upgrade */
+    PAIR_STAGE_PREFACE,  /* what stands before the first byte is awaited: a PROXY header, or just a byte */
     PAIR_STAGE_BETWEEN,  /* nothing is outstanding */
     PAIR_STAGE_HEAD,     /* the head of a request is awaited or comes in */
     PAIR_STAGE_BODY,     /* a request's body is relayed */
@@ -106,7 +107,7 @@ enum half track_open_half(const struct pair *pair);
 /* The backend leg is up and relayed to. */
 bool track_relaying(const struct pair *pair);
 
-/* The caller follows messages, and the session is in one or between two. */
+/* The caller follows messages, and the session is in one, between two, or before the first. */
 bool track_follows(const struct pair *pair);
 
 /* Nothing more is to be done with the leg: its FIN came and ours is out. */

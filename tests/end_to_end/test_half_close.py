@@ -124,7 +124,8 @@ class HalfClose(unittest.TestCase):
             release.wait()
             connection.sendall(b"late")
 
-        with Server(answer_late) as server, Proxy(server.address, "--half-close", "off") as proxy, \
+        flags = ("--half-close", "off", "--half-close-empty", "off")
+        with Server(answer_late) as server, Proxy(server.address, *flags) as proxy, \
                 connect(proxy.address) as client:
             client.shutdown(socket.SHUT_WR)
             client.settimeout(3)

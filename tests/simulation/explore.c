@@ -32,6 +32,7 @@ struct settings {
     enum verify verify;
     bool must_end; /* time alone leads to the end */
     bool messages; /* the caller follows messages */
+    bool preface;  /* something has to come before; searched until it has come */
 };
 
 #define OFF DEADLINE_OFF
@@ -83,6 +84,14 @@ static const struct settings all_settings[] = {
      .messages = true,
      .rate = 0,
      .after_ms = {1000, 1000, 1000, OFF, 1000, 3000, 1000, 0, 1000, 1000, 1000, 1000, 0},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "preface",
+     .grid_ms = 1000,
+     .must_end = true,
+     .preface = true,
+     .rate = 1024,
+     .after_ms = {1000, 2000, 1000, OFF, 2000, 4000, 3000, 1000, 1000, 1000, 2000, 2000,
+                  1000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF, [DEADLINE_PREFACE] = 2000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "off",
      .grid_ms = 1000,
@@ -163,6 +172,11 @@ static const struct move moves[] = {
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_ANSWERED}, false, "the response begins"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BETWEEN}, false, "the response is whole"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BYTES}, false, "a tunnel begins"},
+    {MOVE_EVENT,
+     {.event = PAIR_EVENT_BEGIN, .stage = PAIR_STAGE_BYTES, .servers_left = 1},
+     false,
+     "bytes begin"},
+    {MOVE_EVENT, {.event = PAIR_EVENT_BEGIN, .stage = PAIR_STAGE_HEAD}, false, "messages begin"},
     {MOVE_EVENT, {.event = PAIR_EVENT_ATTACH, .servers_left = 1}, false, "a backend is wanted"},
     {MOVE_EVENT,
      {.event = PAIR_EVENT_LEFT, .end = LEG_END_FIN},
@@ -271,6 +285,8 @@ static bool message_legal(const struct world *world, const struct pair_input *in
     switch (input->event) {
     case PAIR_EVENT_STAGE:
         return stage_legal(world, input->stage);
+    case PAIR_EVENT_BEGIN:
+        return stage_of(world) == PAIR_STAGE_PREFACE && waiting(world);
     case PAIR_EVENT_ATTACH:
         return waiting(world) && early;
     case PAIR_EVENT_LEFT:
@@ -551,7 +567,8 @@ static void play_event(struct world *world, const struct settings *settings, con
         world->closed = true;
     if (input->event == PAIR_EVENT_LEFT && input->end == LEG_END_RESET)
         world->gone[LEG_BACKEND] = true;
-    if (input->event == PAIR_EVENT_ATTACH) {
+    if (input->event == PAIR_EVENT_ATTACH ||
+        (input->event == PAIR_EVENT_BEGIN && input->stage == PAIR_STAGE_BYTES)) {
         world->down[LEG_BACKEND] = world->gone[LEG_BACKEND] = false;
         world->fin_sent[LEG_BACKEND] = world->fin_seen[HALF_RESPONSE] = false;
     }
@@ -752,6 +769,7 @@ static void make_key(const struct search *search, const struct world *world, uin
     if (follows(world)) {
         uint64_t most_ms = max_of(max_of(after_ms[DEADLINE_REQUEST_HEAD], after_ms[DEADLINE_REQUEST_BODY]),
                                   max_of(after_ms[DEADLINE_RESPONSE], after_ms[DEADLINE_KEEPALIVE]));
+        most_ms = max_of(most_ms, after_ms[DEADLINE_PREFACE]);
         key[n++] = pair->stage;
         key[n++] = distance(search, world, pair->phase <= PAIR_ENDING, pair->stage_ms, most_ms);
         key[n++] =
@@ -853,9 +871,11 @@ static void on_abort(int signal_number)
     siglongjmp(asserted, signal_number);
 }
 
-/* From here on it is as in the searches without messages. */
-static bool is_tunnel(const struct search *search, const struct world *world)
+/* From here on it is as in another search: behind a preface, or in a tunnel. */
+static bool is_elsewhere(const struct search *search, const struct world *world)
 {
+    if (search->settings->preface)
+        return stage_of(world) != PAIR_STAGE_PREFACE;
     return search->settings->messages && !follows(world);
 }
 
@@ -865,7 +885,7 @@ static bool expand(struct search *search, uint32_t index)
     for (uint8_t i = 0; i < MOVE_COUNT && !broken; i++) {
         struct world world = search->states[index].world;
         present_move = &moves[i];
-        if (world.pair.phase == PAIR_ENDED || is_tunnel(search, &world) ||
+        if (world.pair.phase == PAIR_ENDED || is_elsewhere(search, &world) ||
             !legal(&world, search->settings, &moves[i]))
             continue;
         play(&world, search->settings, &moves[i]);
@@ -895,11 +915,13 @@ static bool explore(const struct settings *settings)
     }
     deadlines_default(&search.defaults);
     present_search = &search;
-    if (settings->messages)
+    if (settings->preface)
+        pair_init_preface(&start.pair, &deadlines, START_MS);
+    else if (settings->messages)
         pair_init_messages(&start.pair, &deadlines, START_MS);
     else
         pair_init(&start.pair, &deadlines, 1, START_MS);
-    start.down[LEG_BACKEND] = settings->messages;
+    start.down[LEG_BACKEND] = settings->messages || settings->preface;
     add_state(&search, &start, 0, 0);
     bool fine = true;
     for (uint32_t index = 0; index < search.count && fine; index++)

@@ -108,6 +108,7 @@ static void print_step(size_t index, const struct pair *pair, const struct pair_
         [PAIR_EVENT_EXPIRED] = "expired",
         [PAIR_EVENT_DRAIN] = "drain",
         [PAIR_EVENT_ABORT] = "abort",
+        [PAIR_EVENT_BEGIN] = "begin",
         [PAIR_EVENT_STAGE] = "stage",
         [PAIR_EVENT_ATTACH] = "attach",
         [PAIR_EVENT_LEFT] = "left",

@@ -254,7 +254,7 @@ struct bad {
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
     "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace, "     \
-    "request_head, request_body, response, keepalive, message_grace, half_close_empty"
+    "request_head, request_body, response, keepalive, message_grace, half_close_empty, preface"
 
 static const struct bad values[] = {
     {"workers: 0\n" SIDES, "f:1:10: workers: found '0'; allowed: a number from 1 to 1024, or auto\n"},

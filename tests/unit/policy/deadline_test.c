@@ -34,6 +34,7 @@ static const struct {
                                 REASON_MESSAGE_GRACE},
     [DEADLINE_HALF_CLOSE_EMPTY] = {"half_close_empty", 1000, 0, true, false, true, CLOSE_RST,
                                    REASON_HALF_CLOSE_EMPTY},
+    [DEADLINE_PREFACE] = {"preface", 10000, 1, true, false, false, CLOSE_RST, REASON_PREFACE},
 };
 
 static void every_row_is_as_promised(void **state)

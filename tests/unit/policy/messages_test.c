@@ -538,8 +538,8 @@ static void a_tunnel_that_begins_while_draining_ends_as_soon_as_it_rests(void **
 static void stages_have_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"bytes",    "between",  "head",   "body",
-                                        "response", "answered", "refused"};
+    static const char *const names[] = {"bytes", "preface",  "between",  "head",
+                                        "body",  "response", "answered", "refused"};
     for (enum pair_stage i = 0; i < PAIR_STAGE_COUNT; i++)
         assert_string_equal(pair_stage_name(i), names[i]);
 }
