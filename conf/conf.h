@@ -31,6 +31,17 @@ enum conf_over_limit { CONF_OVER_LIMIT_WAIT, CONF_OVER_LIMIT_REFUSE };
 /* How many of them a frontend that refuses them accepts at a time; the others wait. */
 enum { CONF_SURPLUS_MAX = 64 };
 enum conf_balance { CONF_BALANCE_ROUNDROBIN, CONF_BALANCE_LEASTCONN, CONF_BALANCE_SOURCE };
+/* Whether a client says by a PROXY header for whom it speaks; one that is not trusted never may. */
+enum conf_accept_proxy { CONF_ACCEPT_PROXY_OFF, CONF_ACCEPT_PROXY_REQUIRED, CONF_ACCEPT_PROXY_OPTIONAL };
+/* When a session of mode tcp connects to its backend. */
+enum conf_connect_on { CONF_CONNECT_ON_ACCEPT, CONF_CONNECT_ON_FIRST_BYTE };
+/* Which PROXY header a server is sent; the last one with a CRC32c checksum. */
+enum conf_send_proxy {
+    CONF_SEND_PROXY_OFF,
+    CONF_SEND_PROXY_V1,
+    CONF_SEND_PROXY_V2,
+    CONF_SEND_PROXY_V2_CRC32C
+};
 /* Whether requests of other clients may go over a backend leg that has served before. */
 enum conf_reuse { CONF_REUSE_OFF, CONF_REUSE_SAFE, CONF_REUSE_ALWAYS };
 enum conf_log_format { CONF_LOG_LOGFMT, CONF_LOG_JSON };
@@ -108,7 +119,9 @@ struct conf_frontend {
     struct conf_tcp tcp;        /* of its client legs */
     struct conf_network *trusted; /* clients whose word about those before them is believed */
     size_t trusted_count;
-    struct conf_http http; /* mode http only */
+    enum conf_accept_proxy accept_proxy;
+    enum conf_connect_on connect_on; /* mode http always waits for a request */
+    struct conf_http http;           /* mode http only */
 };
 
 /* What a check of a server asks for. */
@@ -132,6 +145,7 @@ struct conf_backend {
     uint64_t
         set_aside_ms; /* after a failure to connect, doubled with each further one; DEADLINE_OFF: never */
     uint64_t set_aside_max_ms;
+    enum conf_send_proxy send_proxy;
     struct conf_check check;
     uint64_t check_interval_ms;
     uint64_t rise, fall; /* good or bad checks in a row that take a server up or down */

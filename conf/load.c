@@ -120,8 +120,49 @@ static void spread_drain(struct conf *conf)
 }
 
 /* Gives the configuration out, or frees it: entirely or not at all. */
+/* One header names one client, and a connection that is reused serves many. */
+static bool refuses_reuse(const struct conf *conf, struct findings *findings)
+{
+    bool refused = false;
+    for (size_t i = 0; i < conf->backend_count; i++) {
+        const struct conf_backend *backend = &conf->backends[i];
+        if (backend->send_proxy == CONF_SEND_PROXY_OFF || backend->reuse == CONF_REUSE_OFF)
+            continue;
+        finding_error(
+            findings, "lastack", 0, 0,
+            "backend %s: found send_proxy beside reuse; allowed: one of the two, for one header names "
+            "one client",
+            backend->name);
+        refused = true;
+    }
+    return refused;
+}
+
+/* Nobody could connect. */
+static bool refuses_everybody(const struct conf *conf, struct findings *findings)
+{
+    bool refused = false;
+    for (size_t i = 0; i < conf->frontend_count; i++) {
+        const struct conf_frontend *frontend = &conf->frontends[i];
+        bool has_unix = false;
+        for (size_t l = 0; l < frontend->listen_count; l++)
+            has_unix |= frontend->listen[l].address.address.ss_family == AF_UNIX;
+        if (frontend->accept_proxy == CONF_ACCEPT_PROXY_OFF || frontend->trusted_count > 0 || has_unix)
+            continue;
+        finding_error(findings, "lastack", 0, 0,
+                      "frontend %s: found accept_proxy without trusted; allowed: with the networks of those "
+                      "that may send a PROXY header",
+                      frontend->name);
+        refused = true;
+    }
+    return refused;
+}
+
 static int finish(struct conf *conf, int error, struct conf **out, struct findings *findings)
 {
+    bool refused = !error && refuses_reuse(conf, findings);
+    if (!error && (refuses_everybody(conf, findings) || refused))
+        error = ERROR_CONFIG;
     findings_sort(findings);
     if (error) {
         conf_free(conf);

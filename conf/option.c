@@ -37,6 +37,24 @@ static const char *const balances[] = {
     [CONF_BALANCE_SOURCE] = "source",
     NULL,
 };
+static const char *const accept_proxies[] = {
+    [CONF_ACCEPT_PROXY_OFF] = "off",
+    [CONF_ACCEPT_PROXY_REQUIRED] = "required",
+    [CONF_ACCEPT_PROXY_OPTIONAL] = "optional",
+    NULL,
+};
+static const char *const connect_ons[] = {
+    [CONF_CONNECT_ON_ACCEPT] = "accept",
+    [CONF_CONNECT_ON_FIRST_BYTE] = "first_byte",
+    NULL,
+};
+static const char *const send_proxies[] = {
+    [CONF_SEND_PROXY_OFF] = "off",
+    [CONF_SEND_PROXY_V1] = "v1",
+    [CONF_SEND_PROXY_V2] = "v2",
+    [CONF_SEND_PROXY_V2_CRC32C] = "v2-crc32c",
+    NULL,
+};
 static const char *const reuses[] = {
     [CONF_REUSE_OFF] = "off",
     [CONF_REUSE_SAFE] = "safe",
@@ -273,6 +291,27 @@ static const struct option_row side_rows[] = {
      NOT_A_DEADLINE,
      .flag = "trusted",
      .help = "Clients that are believed about those before them: '10.0.0.0/8', '::1'; a list"},
+    {.path = "frontends[].accept_proxy",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_WORD,
+     .fallback = "off",
+     .words = accept_proxies,
+     .offset = offsetof(struct conf_frontend, accept_proxy),
+     NOT_A_DEADLINE,
+     .flag = "accept-proxy",
+     .help = "Whether clients among trusted say by a PROXY header for whom they speak; required: others are "
+             "refused"},
+    {.path = "frontends[].connect_on",
+     .scope = SCOPE_FRONTEND,
+     .type = OPTION_WORD,
+     .fallback = "accept",
+     .words = connect_ons,
+     .offset = offsetof(struct conf_frontend, connect_on),
+     NOT_A_DEADLINE,
+     .flag = "connect-on",
+     .help =
+         "Mode tcp: when the backend is connected to; first_byte: a client that says nothing never reaches "
+         "it"},
     {.path = "frontends[].http.forwarded",
      .scope = SCOPE_FRONTEND,
      .type = OPTION_WORD,
@@ -413,6 +452,15 @@ static const struct option_row side_rows[] = {
      .offset = offsetof(struct conf_backend, set_aside_max_ms),
      NOT_A_DEADLINE,
      .help = "But not for longer than this"},
+    {.path = "backends[].send_proxy",
+     .scope = SCOPE_BACKEND,
+     .type = OPTION_WORD,
+     .fallback = "off",
+     .words = send_proxies,
+     .offset = offsetof(struct conf_backend, send_proxy),
+     NOT_A_DEADLINE,
+     .flag = "send-proxy",
+     .help = "Tells each server by a PROXY header who the client is; v2 also the session's id"},
     {.path = "backends[].check",
      .scope = SCOPE_BACKEND,
      .type = OPTION_CHECK,
@@ -481,9 +529,7 @@ static const struct option_row side_rows[] = {
 /* What DESIGN promises for later; refused until it works, so that nobody believes it is on. */
 static const char *const later[] = {
     "admin",
-    "frontends[].accept_proxy",
     "frontends[].max_connections_per_client",
-    "backends[].send_proxy",
 };
 
 /* Building the table. */

@@ -179,11 +179,22 @@ static bool is_set(const struct option_row *row, const struct conf_frontend *fro
 {
     char text[VALUE_NUMBER_TEXT];
     if (row->type == OPTION_NETWORKS)
-        return frontend->trusted_count > 0;
+        return frontend->trusted_count > 0 && frontend->accept_proxy == CONF_ACCEPT_PROXY_OFF;
     if (row->type == OPTION_ANSWERS)
         return frontend->http.answer_count > 0;
     option_text(row, frontend, text, sizeof text);
     return strcmp(text, row->fallback) != 0;
+}
+
+/* What it costs. */
+static void warn_connect_on(const struct conf_frontend *frontend, struct findings *findings)
+{
+    if (frontend->connect_on == CONF_CONNECT_ON_FIRST_BYTE && frontend->mode == CONF_MODE_TCP)
+        finding_warning(
+            findings,
+            "frontend %s: connect_on: first_byte: a client that waits for the server to speak first "
+            "(SMTP, SSH, MySQL) waits in vain, and is reset after preface",
+            frontend->name);
 }
 
 /* Who sets what is for messages wants them followed. */
@@ -263,6 +274,8 @@ void conf_warn(const struct conf *conf, const struct conf_host *host, struct fin
         warn_extend(&conf->frontends[i], findings);
     for (size_t i = 0; i < conf->frontend_count; i++)
         warn_mode(&conf->frontends[i], findings);
+    for (size_t i = 0; i < conf->frontend_count; i++)
+        warn_connect_on(&conf->frontends[i], findings);
     warn_descriptors(conf, host, findings);
     for (size_t i = 0; i < conf->backend_count; i++)
         warn_unused(conf, i, findings);

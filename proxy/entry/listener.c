@@ -41,8 +41,8 @@ static void say_paused(struct listener *listener, const char *why)
     log_line(log, line_end(&line));
 }
 
-/* One more than may be served has been accepted, to be told so: how many since it was last said. */
-static void note_refused(struct listener *listener)
+/* One more has been accepted only to be refused: how many since that was last said. */
+static void note_refused(struct listener *listener, const char *why)
 {
     struct log_ring *log = listener->shared->log;
     uint64_t now_ms = loop_now_ms(&listener->shared->loop);
@@ -52,7 +52,7 @@ static void note_refused(struct listener *listener)
     struct line line;
     line_begin(&line, log_format(log), CONF_LOG_WARNING, "refused");
     line_text(&line, "frontend", listener->frontend->conf->name);
-    line_text(&line, "reason", limit_is_full(listener->shared->limit) ? "descriptors" : "limit");
+    line_text(&line, "reason", why);
     line_number(&line, "count", listener->refused);
     log_line(log, line_end(&line));
     listener->refused = 0;
@@ -97,10 +97,16 @@ static bool accept_one(struct listener *listener)
         }
         return false;
     }
+    if (preface_of(frontend->conf, &client) == PREFACE_REFUSED) {
+        socket_abort(fd);
+        limit_give_back_place(limit, frontend, place);
+        note_refused(listener, "untrusted");
+        return true;
+    }
     place = limit_settle_place(limit, frontend, place);
     if (place == PLACE_SURPLUS) {
         give_way(listener);
-        note_refused(listener);
+        note_refused(listener, limit_is_full(limit) ? "descriptors" : "limit");
     }
     listener->paused = false;
     listener->shared->local_error = 0;

@@ -13,7 +13,7 @@ bool exchange_has_backend(const struct session *s)
 
 bool exchange_follows(const struct session *s)
 {
-    return s->exchange && s->pair.stage != PAIR_STAGE_BYTES &&
+    return s->exchange && s->pair.stage != PAIR_STAGE_BYTES && s->pair.stage != PAIR_STAGE_PREFACE &&
            (s->pair.phase == PAIR_WAITING || s->pair.phase == PAIR_CONNECTING || exchange_has_backend(s));
 }
 

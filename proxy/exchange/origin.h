@@ -24,9 +24,6 @@ struct origin_text {
     char request_id[ORIGIN_ID_TEXT];
 };
 
-/* Whether the client's address is in one of the networks. */
-bool origin_trusted(const union socket_address *client, const struct conf_network *networks, size_t count);
-
 /* Fills in *origin, which points into *text. Without random bytes it has no request id. */
 void origin_of(struct head_origin *origin, struct origin_text *text, const union socket_address *client,
                const struct conf_frontend *frontend, struct origin_random *random);

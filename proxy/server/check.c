@@ -2,6 +2,7 @@
 
 #include "conf/value.h"
 #include "proxy/http/http.h"
+#include "proxy/server/announce.h"
 #include "proxy/server/retire.h"
 #include "proxy/server/target.h"
 #include "proxy/shared/shared.h"
@@ -217,8 +218,24 @@ static void ask(struct check *check)
         break_off(check, sent < 0 ? -errno : -ENOBUFS);
 }
 
+/* A server that is told who each client is has to be told that nobody is behind this. */
+static bool announce(struct check *check)
+{
+    uint8_t bytes[ANNOUNCE_MAX];
+    if (check->conf->send_proxy == CONF_SEND_PROXY_OFF)
+        return true;
+    size_t size = announce_write_own(bytes, check->conf->send_proxy, check->fd);
+    ssize_t sent = send(check->fd, bytes, size, MSG_NOSIGNAL | (is_http(check) ? MSG_MORE : 0));
+    if (sent == (ssize_t)size) /* a new socket has room for all of it */
+        return true;
+    break_off(check, sent < 0 ? -errno : -ENOBUFS);
+    return false;
+}
+
 static void connected(struct check *check)
 {
+    if (!announce(check))
+        return;
     if (is_http(check)) {
         ask(check);
         return;

@@ -45,6 +45,8 @@ static void log_end(struct session *s)
     line_text(&line, "client", socket_text(&s->client, client));
     line_text(&line, "backend", s->target ? s->target->text : "none");
     line_text(&line, "reason", reason_name(pair->reason));
+    if (s->why)
+        line_text(&line, "why", s->why);
     line_text(&line, "first_fin", pair->has_first_fin ? leg_name(pair->first_fin) : "none");
     line_number(&line, "age_ms", now_ms - pair->accepted_ms);
     line_number(&line, "half_closed_ms", pair->half_closed_ms ? now_ms - pair->half_closed_ms : 0);
@@ -164,6 +166,7 @@ static void finish(struct session *s)
         relay_free(&s->relays[half], &s->shared->tools);
     if (s->protocol->end)
         s->protocol->end(s);
+    preface_end(s);
     loop_clear_alarm(&s->shared->loop, &s->alarm);
     loop_forget(&s->shared->loop, &s->task);
     if (!s->reset.pending)
@@ -476,7 +479,7 @@ static bool connected(struct session *s)
     if (!backend->writable)
         return false;
     target_tell(s->target, 0);
-    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED});
+    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED}) && preface_send(s);
 }
 
 /* ---- a client that has gone ---- */
@@ -559,10 +562,17 @@ static bool follow_up(struct session *s)
     return !answers || s->protocol->answer(s);
 }
 
+static bool awaits_preface(const struct session *s)
+{
+    return s->pair.stage == PAIR_STAGE_PREFACE && s->pair.phase == PAIR_WAITING;
+}
+
 static void run(struct session *s)
 {
     uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
     if (!follow_up(s) || !see_resets(s))
+        return;
+    if (awaits_preface(s) && (!preface_work(s) || awaits_preface(s) || !follow_up(s)))
         return;
     if (s->pair.phase == PAIR_CONNECTING && !connected(s))
         return;
@@ -577,8 +587,7 @@ static void run(struct session *s)
  * not out. A splice(2) whose first part went well takes the error off the socket and does not tell. */
 static bool is_dead(const struct session *s, enum leg leg)
 {
-    sa_family_t family = leg == LEG_CLIENT ? s->client.family : s->target->address.address.ss_family;
-    return family != AF_UNIX && !s->pair.half[half_to(leg)].fin_out;
+    return !s->legs[leg].relay.is_unix && !s->pair.half[half_to(leg)].fin_out;
 }
 
 static void leg_ready(struct session *s, enum leg leg, uint32_t events)
@@ -658,9 +667,14 @@ static void on_alarm(struct alarm *alarm)
 /* The first attempt is made at once: who accepts wants to know whether it failed on our side. */
 static void begin(struct session *s)
 {
+    uint64_t now_ms = loop_now_ms(&s->shared->loop);
     pair_actions actions = s->protocol->begin(s);
+    if (s->preface != PREFACE_NONE) { /* what the protocol wants has to wait */
+        pair_init_preface(&s->pair, &s->frontend->conf->deadlines, now_ms);
+        actions = 0;
+    }
     register_opened(s);
-    loop_set_alarm(&s->shared->loop, &s->alarm, pair_next_ms(&s->pair, loop_now_ms(&s->shared->loop)));
+    loop_set_alarm(&s->shared->loop, &s->alarm, pair_next_ms(&s->pair, now_ms));
     s->runs = true;
     perform(s, actions);
     (void)follow_up(s);
@@ -691,6 +705,7 @@ int session_open(struct shared *shared, struct frontend *frontend, const struct 
     s->frontend = frontend;
     s->place = place;
     s->client = *client;
+    s->preface = preface_of(frontend->conf, client);
     s->legs[LEG_CLIENT].source.ready = client_ready;
     s->legs[LEG_CLIENT].relay = (struct relay_leg){
         .fd = fd, .unsure = client->family == AF_UNIX, .is_unix = client->family == AF_UNIX};

@@ -16,6 +16,7 @@
  * moment to see whether the backend's socket that it reset went away, and is then done. */
 
 #include "proxy/session/inquiry.h"
+#include "proxy/session/preface.h"
 #include "proxy/shared/shared.h"
 #include "proxy/socket/relay.h"
 #include "proxy/socket/socket.h"
@@ -23,6 +24,7 @@
 
 struct exchange;
 struct protocol;
+struct proxy_header;
 
 struct session_leg {
     struct poller_source source;
@@ -54,7 +56,11 @@ struct session {
     struct inquiry reset;   /* what became of that socket, and which it is */
     struct inquiry hold;    /* whether the client still holds its own */
     bool over;              /* has ended, and only waits for the answer to an inquiry */
-    union socket_address client;
+    enum preface preface;   /* what is still awaited before the first byte */
+    const char *why;        /* its header was refused for; static; NULL: for nothing */
+    struct proxy_header
+        *told; /* the client's header, for the backend's; NULL: it had none, or none goes on */
+    union socket_address client; /* whom it speaks for: the one that connected, or named in its header */
 };
 
 /* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place that was taken

@@ -248,8 +248,8 @@ struct bad {
 #define NETWORKS "networks such as '10.0.0.0/8', '127.0.0.1', 'fd00::/8', or off"
 #define UNITS "(a duration is one number and one of the units ms, s, m, h, d; write 90s for 1m30s)"
 #define BACKEND_KEYS                                                                                         \
-    "name, servers, balance, resolve_interval, set_aside, set_aside_max, check, check_interval, rise, "      \
-    "fall, reuse, reuse_max, reuse_idle, tcp"
+    "name, servers, balance, resolve_interval, set_aside, set_aside_max, send_proxy, check, "                \
+    "check_interval, rise, fall, reuse, reuse_max, reuse_idle, tcp"
 #define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
@@ -353,14 +353,15 @@ static const struct bad keys[] = {
      "only)\n"
      "f:1:43: reaper.action: found 'kill'; allowed: report, finish, destroy or ladder\n"
      "f:1:59: reaper.interval: found '1ms'; allowed: a duration from 100ms to 1h\n"},
-    {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: udp\n  accept_proxy: off\n"
+    {"frontends:\n- name: f\n  listen: '127.0.0.1:1'\n  backend: b\n  mode: udp\n  accept_proxy: on\n"
      "  trusted: 10.0.0.1/8\n  max_connections_per_client: 5\n"
-     "backends:\n- name: b\n  servers: h:1\n  send_proxy: v2\n  reuse: on\n",
+     "backends:\n- name: b\n  servers: h:1\n  send_proxy: v3\n  reuse: on\n",
      "f:5:9: frontends[0].mode: found 'udp'; allowed: tcp or http\n"
-     "f:6:3: frontends[0].accept_proxy: " LATER
+     "f:6:17: frontends[0].accept_proxy: found 'on'; allowed: off, required or optional\n"
      "f:7:12: frontends[0].trusted: found '10.0.0.1/8'; allowed: " NETWORKS
      " (there are bits set behind those that count)\n"
-     "f:8:3: frontends[0].max_connections_per_client: " LATER "f:12:3: backends[0].send_proxy: " LATER
+     "f:8:3: frontends[0].max_connections_per_client: " LATER
+     "f:12:15: backends[0].send_proxy: found 'v3'; allowed: off, v1, v2 or v2-crc32c\n"
      "f:13:10: backends[0].reuse: found 'on'; allowed: off, safe or always\n"},
 };
 
