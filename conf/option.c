@@ -223,7 +223,7 @@ static const struct option_row verify_row = {
         {.path = list ".tcp.receive_buffer",                                                                 \
          .scope = (scope_),                                                                                  \
          .type = OPTION_COUNT,                                                                               \
-         .fallback = "4194304",                                                                              \
+         .fallback = "8388608",                                                                              \
          .min = 16384,                                                                                       \
          .max = UINT64_C(1) << 30,                                                                           \
          OFF_IS_NONE,                                                                                        \

@@ -73,9 +73,9 @@ static void a_small_file_gets_all_defaults(void **state)
     assert_true(frontend->tcp.nodelay);
     assert_true(frontend->tcp.keepalive_ms == DEADLINE_OFF);
     assert_true(frontend->tcp.user_timeout_ms == DEADLINE_OFF);
-    assert_int_equal(frontend->tcp.receive_buffer, 4 << 20);
+    assert_int_equal(frontend->tcp.receive_buffer, 8 << 20);
     assert_int_equal(frontend->tcp.send_buffer, 0);
-    assert_int_equal(conf->backends[0].tcp.receive_buffer, 4 << 20);
+    assert_int_equal(conf->backends[0].tcp.receive_buffer, 8 << 20);
     assert_int_equal(conf->backends[0].balance, CONF_BALANCE_ROUNDROBIN);
     assert_int_equal(conf->backends[0].resolve_interval_ms, 30000);
     assert_int_equal(conf->backends[0].set_aside_ms, 1000);
