@@ -187,7 +187,7 @@ response.c: exchange_request_is_whole(s) && *used == size; ==> exchange_request_
 response.c: s->exchange->keep_backend = false; ==> ;
 response.c: bool last = !x->keep_client || ==> bool last = 
 response.c: x->fresh = false; ==> ;
-response.c: if (turn != TURN_ENDED && !x->keep_backend) ==> if (false)
+response.c: if (step != STEP_ENDED && !x->keep_backend) ==> if (false)
 attachment.c: x->repeatable && !x->fresh && untouched; ==> !x->fresh && untouched;
 attachment.c: x->repeatable && !x->fresh && untouched; ==> x->repeatable && untouched;
 attachment.c: x->repeatable && !x->fresh && untouched; ==> x->repeatable && !x->fresh;
@@ -199,9 +199,9 @@ attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
 harmless: the request half is worked on first, and writes its head or holds it before an answer is read
 exchange.c: s->exchange->head_sent && ==> 
 refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
-turn.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
+request.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 harmless: an edge that was not read up to its end is remembered anyway
-turn.c: session_leg(s, leg)->readable = true; ==> ;
+step.c: session_leg(s, leg)->readable = true; ==> ;
 harmless: of one who says so much something is left unread, and then close(2) sends RST, too
 retire.c: end(leg, n > 0); ==> end(leg, false);
 retire.c: end(leg, n > 0); ==> end(leg, true);

@@ -25,10 +25,10 @@ static bool may_take_used(const struct session *s)
            (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS);
 }
 
-static enum turn left(struct session *s, enum leg_end end)
+static enum step left(struct session *s, enum leg_end end)
 {
     session_detach(s);
-    return turn_step(s, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = end});
+    return step_event(s, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = end});
 }
 
 /* The socket is somebody else's from now on. */
@@ -43,22 +43,22 @@ static uint64_t grace_ms(const struct session *s)
     return s->pair.deadlines->after_ms[DEADLINE_MESSAGE_GRACE];
 }
 
-enum turn attachment_choose(struct session *s)
+enum step attachment_choose(struct session *s)
 {
     struct exchange *x = s->exchange;
     /* What can't be sent twice is not sent to a backend that has closed. */
     if (exchange_has_backend(s) && !x->repeatable) {
         session_leg(s, LEG_BACKEND)->readable = true;
-        if (attachment_watch(s) == TURN_ENDED)
-            return TURN_ENDED;
+        if (attachment_watch(s) == STEP_ENDED)
+            return STEP_ENDED;
     }
     bool stays = !attachment_reuses(s) || x->pinned_to_client || may_take_used(s);
     if (s->pair.phase != PAIR_OPEN || stays) /* it has none, or there is no time for another */
-        return TURN_AGAIN;
+        return STEP_AGAIN;
     return s->pair.draining ? attachment_part(s) : attachment_share(s);
 }
 
-enum turn attachment_begin(struct session *s)
+enum step attachment_begin(struct session *s)
 {
     size_t targets = backend_target_count(&s->shared->backends[s->frontend->conf->backend]);
     s->exchange->fresh = true;
@@ -66,8 +66,8 @@ enum turn attachment_begin(struct session *s)
     s->exchange->head_sent = false;
     /* The server of the last request did nothing wrong, and is not passed over as one that refused is. */
     session_leave_target(s);
-    return turn_step(s, (struct pair_input){.event = PAIR_EVENT_ATTACH,
-                                            .servers_left = targets > 0 ? (uint32_t)targets - 1 : 0});
+    return step_event(s, (struct pair_input){.event = PAIR_EVENT_ATTACH,
+                                             .servers_left = targets > 0 ? (uint32_t)targets - 1 : 0});
 }
 
 int attachment_take(struct session *s, uint32_t events)
@@ -88,13 +88,13 @@ bool attachment_may_be_shared(const struct session *s)
            !s->pair.draining;
 }
 
-enum turn attachment_share(struct session *s)
+enum step attachment_share(struct session *s)
 {
     struct relay_leg *leg = session_leg(s, LEG_BACKEND);
-    if (attachment_watch(s) == TURN_ENDED)
-        return TURN_ENDED;
+    if (attachment_watch(s) == STEP_ENDED)
+        return STEP_ENDED;
     if (!exchange_has_backend(s))
-        return TURN_AGAIN;
+        return STEP_AGAIN;
     pool_put(&s->target->pool, leg->fd, grace_ms(s));
     give_away(s);
     return left(s, LEG_END_POOLED);
@@ -106,13 +106,13 @@ void attachment_leave(struct session *s)
     give_away(s);
 }
 
-enum turn attachment_part(struct session *s)
+enum step attachment_part(struct session *s)
 {
     attachment_leave(s);
     return left(s, LEG_END_FIN);
 }
 
-enum turn attachment_watch(struct session *s)
+enum step attachment_watch(struct session *s)
 {
     size_t got;
     switch (relay_read(session_leg(s, LEG_BACKEND), s->shared->tools.scratch, RELAY_SCRATCH, &got)) {
@@ -123,27 +123,27 @@ enum turn attachment_watch(struct session *s)
     case RELAY_MORE:
         return attachment_part(s);
     default:
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     }
 }
 
-enum turn attachment_ended(struct session *s, enum leg_end end)
+enum step attachment_ended(struct session *s, enum leg_end end)
 {
     struct exchange *x = s->exchange;
     struct http *http = &x->http[HALF_RESPONSE];
     if (end == LEG_END_FIN && http_may_end(http)) {
         pair_note_fin(&s->pair, LEG_BACKEND);
         http->state = HTTP_COMPLETE;
-        return TURN_AGAIN;
+        return STEP_AGAIN;
     }
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
         return end == LEG_END_FIN
-                   ? turn_step(s, (struct pair_input){.event = PAIR_EVENT_CUT, .framed = x->framed})
-                   : turn_after(session_step_gone(s, LEG_BACKEND));
+                   ? step_event(s, (struct pair_input){.event = PAIR_EVENT_CUT, .framed = x->framed})
+                   : step_after(session_step_gone(s, LEG_BACKEND));
     bool untouched = http_untouched(http);
     bool again = x->repeatable && !x->fresh && untouched;
-    if (left(s, end) == TURN_ENDED)
-        return TURN_ENDED;
+    if (left(s, end) == STEP_ENDED)
+        return STEP_ENDED;
     x->again = again;
     if (again)
         return attachment_begin(s);

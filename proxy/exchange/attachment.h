@@ -16,16 +16,16 @@
  *
  * Works on the session's exchange; the worker's thread only. */
 
-#include "proxy/exchange/turn.h"
+#include "proxy/session/step.h"
 
 /* Whether the backend leg is to go on behind its response, for whomever. */
 bool attachment_reuses(const struct session *session);
 
 /* A request has come. Leaves the leg that the session has, if the request can't go over it. */
-enum turn attachment_choose(struct session *session);
+enum step attachment_choose(struct session *session);
 
 /* Finds a leg for the present request, which has none. */
-enum turn attachment_begin(struct session *session);
+enum step attachment_begin(struct session *session);
 
 /* For the session, which has just picked a target: the descriptor of a leg from its pool, registered as the
  * session's for these events; -1: a new one is to be connected. */
@@ -35,19 +35,19 @@ int attachment_take(struct session *session, uint32_t events);
 bool attachment_may_be_shared(const struct session *session);
 
 /* It does, if it is still sound. Between messages only. */
-enum turn attachment_share(struct session *session);
+enum step attachment_share(struct session *session);
 
 /* The backend leg, on which nothing is outstanding, is the session's no more: it gets FIN, and after
  * `message_grace` RST. As the state machine said (PAIR_DO_PART). */
 void attachment_leave(struct session *session);
 
 /* The same, and the state machine is told: the client goes on, the backend leg does not. */
-enum turn attachment_part(struct session *session);
+enum step attachment_part(struct session *session);
 
 /* Between requests a backend has nothing to say: it may close, and is left when it says something. */
-enum turn attachment_watch(struct session *session);
+enum step attachment_watch(struct session *session);
 
 /* The backend's bytes have ended, in order (LEG_END_FIN) or not (LEG_END_RESET). */
-enum turn attachment_ended(struct session *session, enum leg_end end);
+enum step attachment_ended(struct session *session, enum leg_end end);
 
 #endif

@@ -114,3 +114,22 @@ void exchange_report(struct session *s)
     free(x->line);
     x->line = NULL;
 }
+
+/* ---- relaying ---- */
+
+enum step exchange_relay_unseen(struct session *s, enum half half, uint64_t *budget)
+{
+    struct http *http = &s->exchange->http[half];
+    struct relay *relay = &s->relays[half];
+    uint64_t unseen = http_unseen(http);
+    uint64_t moved = 0;
+    relay->limit_bytes = unseen;
+    enum relay_event event = relay_work(relay, &s->shared->tools, session_leg(s, half_source(half)),
+                                        session_leg(s, half_sink(half)), unseen > 0, false, budget, &moved);
+    if (unseen > 0)
+        http_skip(http, unseen - relay->limit_bytes);
+    step_progress(s, half, moved);
+    step_charge(budget, moved);
+    return unseen > 0 && http->state == HTTP_COMPLETE && event == RELAY_BLOCKED ? STEP_AGAIN
+                                                                                : step_relay(s, half, event);
+}

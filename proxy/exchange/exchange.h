@@ -16,11 +16,12 @@
  * then closed while the request was on its way.
  *
  * Its parts: request.h and response.h work on one half each, attachment.h has the backend leg, refusal.h the
- * answers of our own, turn.h what they tell each other.
+ * answers of our own, mode.h what the session is told of them.
  *
  * It belongs to its session; the worker's thread only. */
 
 #include "proxy/http/http.h"
+#include "proxy/session/step.h"
 #include "reaper/policy/half.h"
 
 #include <stdbool.h>
@@ -87,6 +88,9 @@ struct message_limits exchange_limits(const struct session *session);
 
 /* The request's head will not have to be sent again. */
 void exchange_forget_head(struct exchange *exchange);
+
+/* Flushes what is held, then relays as much of a body as needs no looking at. */
+enum step exchange_relay_unseen(struct session *session, enum half half, uint64_t *budget);
 
 /* Counts and logs an exchange that is over: with the response's last byte, with an answer of ours, or with
  * the session. */

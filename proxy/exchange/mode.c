@@ -35,16 +35,33 @@ static bool work(struct session *s, enum half half, uint64_t *budget, bool *agai
             loop_put_off(&s->shared->loop, &s->task);
             return true;
         }
-        enum turn turn = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);
-        if (turn == TURN_ENDED)
+        enum step step = half == HALF_REQUEST ? request_work(s, budget) : response_work(s, budget);
+        if (step == STEP_ENDED)
             return false;
-        if (turn == TURN_BLOCKED)
+        if (step == STEP_BLOCKED)
             return true;
-        turn_charge(budget, STEP_BYTES);
+        if (step == STEP_OTHER)
+            break;
+        step_charge(budget, STEP_BYTES);
         *again = true; /* a stage of one half's concerns the other */
     }
     *again = true;
     return true;
+}
+
+static enum step ended(struct session *s, enum half half, enum relay_event event)
+{
+    if (!exchange_follows(s))
+        return bytes_ended(s, half, event);
+    switch (event) {
+    case RELAY_FIN:
+        return half == HALF_REQUEST ? request_ended(s) : attachment_ended(s, LEG_END_FIN);
+    case RELAY_SOURCE_GONE:
+        return half == HALF_REQUEST ? step_after(session_step_gone(s, LEG_CLIENT))
+                                    : attachment_ended(s, LEG_END_RESET);
+    default: /* what a backend said before it broke off is found by the other half */
+        return half == HALF_REQUEST ? STEP_BLOCKED : step_after(session_step_gone(s, LEG_CLIENT));
+    }
 }
 
 static void log_requests(const struct session *s, struct line *line)
@@ -68,6 +85,7 @@ static void end(struct session *s)
 const struct protocol mode_http = {.size = sizeof(struct exchange),
                                    .begin = begin,
                                    .work = work,
+                                   .ended = ended,
                                    .answer = refusal_answer,
                                    .take_leg = attachment_take,
                                    .retire_leg = attachment_leave,

@@ -28,20 +28,20 @@ static int status_for(enum reason reason)
     }
 }
 
-enum turn refusal_begin(struct session *s, enum reason reason, int status)
+enum step refusal_begin(struct session *s, enum reason reason, int status)
 {
     s->exchange->status = (uint16_t)status;
-    return turn_step(s, (struct pair_input){.event = PAIR_EVENT_REFUSE, .reason = reason});
+    return step_event(s, (struct pair_input){.event = PAIR_EVENT_REFUSE, .reason = reason});
 }
 
-enum turn refusal_of_request(struct session *s, enum rule rule)
+enum step refusal_of_request(struct session *s, enum rule rule)
 {
     s->exchange->why = (uint8_t)rule;
     return refusal_begin(s, rule == RULE_NO_MEMORY ? REASON_NO_MEMORY : REASON_BAD_REQUEST,
                          rule_status(rule));
 }
 
-static enum turn write_answer(struct session *s)
+static enum step write_answer(struct session *s)
 {
     struct exchange *x = s->exchange;
     char text[ANSWER_SIZE];
@@ -58,23 +58,23 @@ static enum turn write_answer(struct session *s)
         pair_progress(&s->pair, HALF_RESPONSE, moved, loop_now_ms(&s->shared->loop));
     switch (event) {
     case RELAY_HELD:
-        return turn_after(session_step_half(s, PAIR_EVENT_HELD, HALF_RESPONSE));
+        return step_after(session_step_half(s, PAIR_EVENT_HELD, HALF_RESPONSE));
     case RELAY_SINK_GONE:
-        return turn_after(session_step_gone(s, LEG_CLIENT));
+        return step_after(session_step_gone(s, LEG_CLIENT));
     case RELAY_NO_MEMORY:
-        return turn_abort(s, REASON_NO_MEMORY);
+        return step_abort(s, REASON_NO_MEMORY);
     default:
-        return relay_holds(&s->relays[HALF_RESPONSE]) ? TURN_BLOCKED : turn_complete(s);
+        return relay_holds(&s->relays[HALF_RESPONSE]) ? STEP_BLOCKED : step_complete(s);
     }
 }
 
-enum turn refusal_work(struct session *s, uint64_t *budget)
+enum step refusal_work(struct session *s, uint64_t *budget)
 {
     if (s->wants_answer) /* refused just now: refusal_answer() is still to come */
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     if (relay_holds(&s->relays[HALF_RESPONSE]))
-        return turn_unseen(s, HALF_RESPONSE, budget);
-    return turn_complete(s);
+        return exchange_relay_unseen(s, HALF_RESPONSE, budget);
+    return step_complete(s);
 }
 
 bool refusal_answer(struct session *s)
@@ -83,7 +83,7 @@ bool refusal_answer(struct session *s)
     if (x->status == 0)
         x->status = (uint16_t)status_for((enum reason)s->pair.cause);
     if (!x->line && http_untouched(&x->http[HALF_REQUEST]))
-        return turn_complete(s) != TURN_ENDED; /* nobody has asked for anything */
+        return step_complete(s) != STEP_ENDED; /* nobody has asked for anything */
     exchange_report(s);
-    return write_answer(s) != TURN_ENDED;
+    return write_answer(s) != STEP_ENDED;
 }

@@ -6,19 +6,19 @@
  *
  * Works on the session's exchange; the worker's thread only. */
 
-#include "proxy/exchange/turn.h"
 #include "proxy/http/rule.h"
+#include "proxy/session/step.h"
 
 /* The request can't be passed on, or its answer can't. `status` 0: the one that fits the reason. */
-enum turn refusal_begin(struct session *session, enum reason reason, int status);
+enum step refusal_begin(struct session *session, enum reason reason, int status);
 
 /* The request itself is at fault, or there is no memory for it. */
-enum turn refusal_of_request(struct session *session, enum rule rule);
+enum step refusal_of_request(struct session *session, enum rule rule);
 
 /* Answers the client, as the state machine said (PAIR_DO_ANSWER). False once the session has ended. */
 bool refusal_answer(struct session *session);
 
 /* Goes on with an answer that the client did not take at once. */
-enum turn refusal_work(struct session *session, uint64_t *budget);
+enum step refusal_work(struct session *session, uint64_t *budget);
 
 #endif

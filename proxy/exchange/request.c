@@ -102,7 +102,7 @@ static bool may_upgrade(struct message_text token, const void *context)
     return false;
 }
 
-static enum turn begin_request(struct session *s)
+static enum step begin_request(struct session *s)
 {
     struct exchange *x = s->exchange;
     struct http *http = &x->http[HALF_REQUEST];
@@ -123,18 +123,18 @@ static enum turn begin_request(struct session *s)
     http_release_head(http);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
     x->head_sent = false;
-    if (attachment_choose(s) == TURN_ENDED)
-        return TURN_ENDED;
+    if (attachment_choose(s) == STEP_ENDED)
+        return STEP_ENDED;
     bool whole = http->state == HTTP_COMPLETE;
-    if (turn_stage(s, whole ? PAIR_STAGE_RESPONSE : PAIR_STAGE_BODY) == TURN_ENDED)
-        return TURN_ENDED;
+    if (step_stage(s, whole ? PAIR_STAGE_RESPONSE : PAIR_STAGE_BODY) == STEP_ENDED)
+        return STEP_ENDED;
     if (!exchange_has_backend(s))
         return attachment_begin(s);
     x->leg = EXCHANGE_LEG_KEPT;
-    return TURN_AGAIN;
+    return STEP_AGAIN;
 }
 
-static enum turn take_head(struct session *s, const char *bytes, size_t size, size_t *used)
+static enum step take_head(struct session *s, const char *bytes, size_t size, size_t *used)
 {
     struct http *http = &s->exchange->http[HALF_REQUEST];
     struct message_limits limits = exchange_limits(s);
@@ -145,59 +145,59 @@ static enum turn take_head(struct session *s, const char *bytes, size_t size, si
         s->exchange->asked = (struct message_asked){0};
         s->exchange->why = RULE_NONE;
     }
-    if (s->pair.stage == PAIR_STAGE_BETWEEN && turn_stage(s, PAIR_STAGE_HEAD) == TURN_ENDED)
-        return TURN_ENDED;
+    if (s->pair.stage == PAIR_STAGE_BETWEEN && step_stage(s, PAIR_STAGE_HEAD) == STEP_ENDED)
+        return STEP_ENDED;
     int status = http_collect(http, &limits, bytes, size, used);
     if (status < 0)
         return refusal_of_request(s, http_broken(status));
-    return status == HTTP_DONE ? TURN_AGAIN : TURN_BLOCKED;
+    return status == HTTP_DONE ? STEP_AGAIN : STEP_BLOCKED;
 }
 
 /* The head of the next request, from what was read ahead or from the client. */
-static enum turn read_request_head(struct session *s, uint64_t *budget)
+static enum step read_request_head(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     char *scratch = s->shared->tools.scratch;
     size_t size = 0, used;
-    enum turn turn;
+    enum step step;
     if (x->ahead) {
-        turn = take_head(s, x->ahead + x->ahead_offset, x->ahead_size - x->ahead_offset, &used);
+        step = take_head(s, x->ahead + x->ahead_offset, x->ahead_size - x->ahead_offset, &used);
         use_ahead(x, used);
-        turn_charge(budget, used);
-        if (turn == TURN_BLOCKED)
-            return TURN_AGAIN; /* all of it was used */
+        step_charge(budget, used);
+        if (step == STEP_BLOCKED)
+            return STEP_AGAIN; /* all of it was used */
     } else {
         enum relay_event event = relay_read(session_leg(s, LEG_CLIENT), scratch, RELAY_SCRATCH, &size);
         /* Until the client has asked, others may. */
         if (event == RELAY_BLOCKED && attachment_may_be_shared(s))
             return attachment_share(s);
         if (event != RELAY_MORE)
-            return turn_relay(s, HALF_REQUEST, event);
-        turn_charge(budget, size);
-        turn = take_head(s, scratch, size, &used);
-        if (turn == TURN_BLOCKED)
-            return TURN_AGAIN;
-        if (turn == TURN_AGAIN && s->pair.stage == PAIR_STAGE_HEAD &&
+            return step_relay(s, HALF_REQUEST, event);
+        step_charge(budget, size);
+        step = take_head(s, scratch, size, &used);
+        if (step == STEP_BLOCKED)
+            return STEP_AGAIN;
+        if (step == STEP_AGAIN && s->pair.stage == PAIR_STAGE_HEAD &&
             !keep_ahead(x, scratch + used, size - used))
             return refusal_of_request(s, RULE_NO_MEMORY);
     }
-    return turn == TURN_AGAIN && s->pair.stage == PAIR_STAGE_HEAD ? begin_request(s) : turn;
+    return step == STEP_AGAIN && s->pair.stage == PAIR_STAGE_HEAD ? begin_request(s) : step;
 }
 
 /* A chunk's framing is broken. A backend that has part of the request is reset, one that has nothing of it
  * parts. */
-static enum turn bad_body(struct session *s, enum rule rule)
+static enum step bad_body(struct session *s, enum rule rule)
 {
     s->exchange->why = (uint8_t)rule;
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
-        return turn_abort(s, REASON_BAD_REQUEST);
-    if (!s->exchange->head_sent && attachment_part(s) == TURN_ENDED)
-        return TURN_ENDED;
+        return step_abort(s, REASON_BAD_REQUEST);
+    if (!s->exchange->head_sent && attachment_part(s) == STEP_ENDED)
+        return STEP_ENDED;
     return refusal_of_request(s, rule);
 }
 
 /* Writes bytes of the body that were read ahead, behind the head if that has not gone yet. */
-static enum turn write_ahead(struct session *s, uint64_t *budget)
+static enum step write_ahead(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     struct iovec parts[2];
@@ -220,13 +220,13 @@ static enum turn write_ahead(struct session *s, uint64_t *budget)
     if (!x->repeatable || x->fresh)
         exchange_forget_head(x);
     use_ahead(x, used);
-    turn_progress(s, HALF_REQUEST, moved);
-    turn_charge(budget, moved);
-    return turn_written(s, HALF_REQUEST, event);
+    step_progress(s, HALF_REQUEST, moved);
+    step_charge(budget, moved);
+    return step_written(s, HALF_REQUEST, event);
 }
 
 /* One read of a body that has to be looked at. */
-static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
+static enum step relay_request_chunks(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     struct relay_leg *sink = session_leg(s, LEG_BACKEND);
@@ -234,59 +234,59 @@ static enum turn relay_request_chunks(struct session *s, uint64_t *budget)
     size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     enum relay_event event = relay_read(session_leg(s, LEG_CLIENT), scratch, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
-        return turn_relay(s, HALF_REQUEST, event);
-    turn_charge(budget, size);
+        return step_relay(s, HALF_REQUEST, event);
+    step_charge(budget, size);
     int status = http_follow(&x->http[HALF_REQUEST], scratch, size, &used, &kept);
     if (status < 0)
         return bad_body(s, http_broken(status));
     if (!keep_ahead(x, scratch + used, size - used))
-        return turn_abort(s, REASON_NO_MEMORY);
+        return step_abort(s, REASON_NO_MEMORY);
     struct iovec part = {.iov_base = scratch, .iov_len = kept};
     event = relay_write(&s->relays[HALF_REQUEST], sink, &part, 1, &moved);
-    turn_progress(s, HALF_REQUEST, moved);
-    return turn_written(s, HALF_REQUEST, event);
+    step_progress(s, HALF_REQUEST, moved);
+    return step_written(s, HALF_REQUEST, event);
 }
 
 /* The request has gone; the client is only watched for whether it is still there. */
-static enum turn request_went(struct session *s)
+static enum step request_went(struct session *s)
 {
     if (s->exchange->whole_ms == 0)
         s->exchange->whole_ms = loop_now_ms(&s->shared->loop);
     if (session_leg(s, LEG_CLIENT)->broken)
-        return turn_after(session_step_gone(s, LEG_CLIENT));
+        return step_after(session_step_gone(s, LEG_CLIENT));
     if (s->pair.stage == PAIR_STAGE_BODY)
-        return turn_stage(s, PAIR_STAGE_RESPONSE);
+        return step_stage(s, PAIR_STAGE_RESPONSE);
     /* Once, when its FIN comes: from then on the session looks by itself, if there is anything to see. */
     if (s->exchange->looked_for_client || !exchange_awaits(s))
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     s->exchange->looked_for_client = true;
     session_look_for_client(s);
-    return exchange_follows(s) ? TURN_BLOCKED : TURN_AGAIN;
+    return exchange_follows(s) ? STEP_BLOCKED : STEP_AGAIN;
 }
 
-static enum turn send_request(struct session *s, uint64_t *budget)
+static enum step send_request(struct session *s, uint64_t *budget)
 {
     struct exchange *x = s->exchange;
     const struct http *http = &x->http[HALF_REQUEST];
     if (!exchange_has_backend(s))
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     if (relay_holds(&s->relays[HALF_REQUEST]))
-        return turn_unseen(s, HALF_REQUEST, budget);
+        return exchange_relay_unseen(s, HALF_REQUEST, budget);
     if (session_leg(s, LEG_BACKEND)->broken)
-        return session_leg(s, LEG_CLIENT)->broken ? turn_after(session_step_gone(s, LEG_CLIENT))
-                                                  : TURN_BLOCKED;
+        return session_leg(s, LEG_CLIENT)->broken ? step_after(session_step_gone(s, LEG_CLIENT))
+                                                  : STEP_BLOCKED;
     if (!x->head_sent || (x->ahead && http->state == HTTP_IN_BODY))
         return write_ahead(s, budget);
     if (http->state == HTTP_COMPLETE)
         return request_went(s);
     return http->framing == MESSAGE_CHUNKED ? relay_request_chunks(s, budget)
-                                            : turn_unseen(s, HALF_REQUEST, budget);
+                                            : exchange_relay_unseen(s, HALF_REQUEST, budget);
 }
 
-enum turn request_work(struct session *s, uint64_t *budget)
+enum step request_work(struct session *s, uint64_t *budget)
 {
     switch ((enum pair_stage)s->pair.stage) {
     case PAIR_STAGE_BETWEEN:
@@ -297,6 +297,19 @@ enum turn request_work(struct session *s, uint64_t *budget)
     case PAIR_STAGE_ANSWERED:
         return send_request(s, budget);
     default:
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     }
+}
+
+enum step request_ended(struct session *s)
+{
+    struct exchange *x = s->exchange;
+    pair_note_fin(&s->pair, LEG_CLIENT);
+    if (s->pair.stage != PAIR_STAGE_BETWEEN && s->pair.stage != PAIR_STAGE_HEAD)
+        return step_abort(s, REASON_REQUEST_CUT);
+    if (!http_untouched(&x->http[HALF_REQUEST]))
+        return refusal_begin(s, REASON_REQUEST_CUT, 0);
+    if (attachment_may_be_shared(s) && attachment_share(s) == STEP_ENDED)
+        return STEP_ENDED;
+    return step_complete(s);
 }

@@ -6,9 +6,12 @@
  *
  * Works on the session's exchange; the worker's thread only. */
 
-#include "proxy/exchange/turn.h"
+#include "proxy/session/step.h"
 
 /* Works on the half a step further. */
-enum turn request_work(struct session *session, uint64_t *budget);
+enum step request_work(struct session *session, uint64_t *budget);
+
+/* The client's bytes have ended by its FIN. */
+enum step request_ended(struct session *session);
 
 #endif

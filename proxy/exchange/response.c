@@ -9,16 +9,16 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static enum turn bad_response(struct session *s, enum rule rule)
+static enum step bad_response(struct session *s, enum rule rule)
 {
     s->exchange->why = (uint8_t)rule;
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
-        return turn_abort(s, REASON_BAD_RESPONSE);
+        return step_abort(s, REASON_BAD_RESPONSE);
     return refusal_begin(s, REASON_BAD_RESPONSE, 0);
 }
 
 /* From here on the session carries bytes: what the client sent ahead goes first. */
-static enum turn begin_tunnel(struct session *s)
+static enum step begin_tunnel(struct session *s)
 {
     struct exchange *x = s->exchange;
     exchange_report(s);
@@ -27,13 +27,13 @@ static enum turn begin_tunnel(struct session *s)
         s->relays[half].limit_bytes = RELAY_UNLIMITED;
         s->relays[half].is_stream = true;
     }
-    if (turn_stage(s, PAIR_STAGE_BYTES) == TURN_ENDED)
-        return TURN_ENDED;
+    if (step_stage(s, PAIR_STAGE_BYTES) == STEP_ENDED)
+        return STEP_ENDED;
     if (!x->ahead)
-        return TURN_AGAIN;
+        return STEP_AGAIN;
     relay_adopt(&s->relays[HALF_REQUEST], x->ahead, x->ahead_offset, x->ahead_size);
     x->ahead = NULL;
-    return turn_after(session_step_half(s, PAIR_EVENT_HELD, HALF_REQUEST));
+    return step_after(session_step_half(s, PAIR_EVENT_HELD, HALF_REQUEST));
 }
 
 /* The client's connection goes on if everybody knows where the response ends, and nothing is against it. */
@@ -44,7 +44,7 @@ static bool goes_on(const struct session *s, const struct message *response)
 }
 
 /* Writes the head, and with it the bytes behind it. */
-static enum turn write_response(struct session *s, const struct message *response, char *bytes, size_t size)
+static enum step write_response(struct session *s, const struct message *response, char *bytes, size_t size)
 {
     struct exchange *x = s->exchange;
     enum head_connection connection = x->keep_client ? HEAD_KEEP : HEAD_CLOSE;
@@ -52,7 +52,7 @@ static enum turn write_response(struct session *s, const struct message *respons
     size_t space = x->http[HALF_RESPONSE].head_size + HEAD_ADDED_MAX;
     char *head = malloc(space);
     if (!head)
-        return turn_abort(s, REASON_NO_MEMORY);
+        return step_abort(s, REASON_NO_MEMORY);
     size_t head_size =
         head_write_response(head, space, response, x->asked.minor, s->frontend->conf->http.via, connection);
     assert(head_size > 0);
@@ -60,8 +60,8 @@ static enum turn write_response(struct session *s, const struct message *respons
     enum relay_event event =
         relay_write(&s->relays[HALF_RESPONSE], session_leg(s, LEG_CLIENT), parts, 2, &moved);
     free(head);
-    turn_progress(s, HALF_RESPONSE, moved);
-    return turn_written(s, HALF_RESPONSE, event);
+    step_progress(s, HALF_RESPONSE, moved);
+    return step_written(s, HALF_RESPONSE, event);
 }
 
 /* Whether a request may get one more: who only ever says that the answer is still to come would keep a
@@ -74,7 +74,7 @@ static bool may_be_interim(const struct session *s, size_t size)
 }
 
 /* 1xx: goes on at once, and another head follows. HTTP/1.0 does not know it. */
-static enum turn pass_interim(struct session *s, const struct message *response)
+static enum step pass_interim(struct session *s, const struct message *response)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     if (!may_be_interim(s, http->head_size))
@@ -82,15 +82,15 @@ static enum turn pass_interim(struct session *s, const struct message *response)
     s->exchange->interims++;
     s->exchange->interim_bytes += http->head_size;
     s->exchange->repeatable = false; /* the backend is at work on it */
-    enum turn turn = s->exchange->asked.minor > 0 ? write_response(s, response, NULL, 0) : TURN_AGAIN;
-    if (turn != TURN_ENDED)
+    enum step step = s->exchange->asked.minor > 0 ? write_response(s, response, NULL, 0) : STEP_AGAIN;
+    if (step != STEP_ENDED)
         http_begin(http, HTTP_RESPONSE);
-    return turn;
+    return step;
 }
 
 /* The final answer's head, and bytes behind it: *used of them belong to the response, or to the tunnel.
  * Nothing goes to the client before the framing of all that was read is known to be good. */
-static enum turn begin_response(struct session *s, char *bytes, size_t size, size_t *used)
+static enum step begin_response(struct session *s, char *bytes, size_t size, size_t *used)
 {
     struct exchange *x = s->exchange;
     struct http *http = &x->http[HALF_RESPONSE];
@@ -113,17 +113,17 @@ static enum turn begin_response(struct session *s, char *bytes, size_t size, siz
     x->pinned_to_client = x->pinned_to_client || message_binds(&response) || response.bodyless;
     x->framed = response.framing != MESSAGE_UNTIL_CLOSE && !response.unwrap;
     x->keep_client = goes_on(s, &response);
-    if (turn_stage(s, PAIR_STAGE_ANSWERED) == TURN_ENDED)
-        return TURN_ENDED;
-    enum turn turn = write_response(s, &response, bytes, kept);
-    if (turn == TURN_ENDED || !exchange_follows(s))
-        return turn;
+    if (step_stage(s, PAIR_STAGE_ANSWERED) == STEP_ENDED)
+        return STEP_ENDED;
+    enum step step = write_response(s, &response, bytes, kept);
+    if (step == STEP_ENDED || !exchange_follows(s))
+        return step;
     http_release_head(http);
     exchange_forget_head(x);
-    return tunnel ? begin_tunnel(s) : turn;
+    return tunnel ? begin_tunnel(s) : step;
 }
 
-static enum turn read_response_head(struct session *s, uint64_t *budget)
+static enum step read_response_head(struct session *s, uint64_t *budget)
 {
     struct http *http = &s->exchange->http[HALF_RESPONSE];
     struct message_limits limits = exchange_limits(s);
@@ -131,36 +131,36 @@ static enum turn read_response_head(struct session *s, uint64_t *budget)
     size_t size, used;
     enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), bytes, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
-        return turn_relay(s, HALF_RESPONSE, event);
-    turn_charge(budget, size);
+        return step_relay(s, HALF_RESPONSE, event);
+    step_charge(budget, size);
     while (size > 0) {
         int status = http_collect(http, &limits, bytes, size, &used);
         bytes += used;
         size -= used;
         if (status == HTTP_MORE)
-            return TURN_AGAIN;
-        enum turn turn =
+            return STEP_AGAIN;
+        enum step step =
             status < 0 ? bad_response(s, http_broken(status)) : begin_response(s, bytes, size, &used);
         /* Behind an interim response there may be the next head; behind a bad one nothing is looked at. */
-        if (turn == TURN_ENDED || !exchange_follows(s) || s->pair.stage == PAIR_STAGE_REFUSED ||
+        if (step == STEP_ENDED || !exchange_follows(s) || s->pair.stage == PAIR_STAGE_REFUSED ||
             http->state != HTTP_IN_HEAD)
-            return turn;
+            return step;
     }
-    return TURN_AGAIN;
+    return STEP_AGAIN;
 }
 
-static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
+static enum step relay_response_chunks(struct session *s, uint64_t *budget)
 {
     struct relay_leg *sink = session_leg(s, LEG_CLIENT);
     char *scratch = s->shared->tools.scratch;
     size_t size, used, kept;
     uint64_t moved = 0;
     if (!sink->writable || sink->broken)
-        return sink->broken ? turn_after(session_step_gone(s, LEG_CLIENT)) : TURN_BLOCKED;
+        return sink->broken ? step_after(session_step_gone(s, LEG_CLIENT)) : STEP_BLOCKED;
     enum relay_event event = relay_read(session_leg(s, LEG_BACKEND), scratch, RELAY_SCRATCH, &size);
     if (event != RELAY_MORE)
-        return turn_relay(s, HALF_RESPONSE, event);
-    turn_charge(budget, size);
+        return step_relay(s, HALF_RESPONSE, event);
+    step_charge(budget, size);
     int status = http_follow(&s->exchange->http[HALF_RESPONSE], scratch, size, &used, &kept);
     if (status < 0)
         return bad_response(s, http_broken(status));
@@ -168,39 +168,39 @@ static enum turn relay_response_chunks(struct session *s, uint64_t *budget)
         s->exchange->keep_backend = false;
     struct iovec part = {.iov_base = scratch, .iov_len = kept};
     event = relay_write(&s->relays[HALF_RESPONSE], sink, &part, 1, &moved);
-    turn_progress(s, HALF_RESPONSE, moved);
-    return turn_written(s, HALF_RESPONSE, event);
+    step_progress(s, HALF_RESPONSE, moved);
+    return step_written(s, HALF_RESPONSE, event);
 }
 
 /* The last byte of the response has been taken: the session ends here, or waits for the next request. */
-static enum turn response_went(struct session *s)
+static enum step response_went(struct session *s)
 {
     struct exchange *x = s->exchange;
     exchange_report(s);
     x->status = 0;
     bool last = !x->keep_client || s->pair.draining || s->pair.phase == PAIR_ENDING;
     if (last && !attachment_may_be_shared(s))
-        return turn_complete(s);
+        return step_complete(s);
     x->fresh = false;
     http_begin(&x->http[HALF_REQUEST], HTTP_REQUEST);
     http_begin(&x->http[HALF_RESPONSE], HTTP_RESPONSE);
     for (enum half half = 0; half < HALF_COUNT; half++)
         relay_free(&s->relays[half], &s->shared->tools);
-    enum turn turn = turn_stage(s, PAIR_STAGE_BETWEEN);
-    if (turn != TURN_ENDED && !x->keep_backend)
-        turn = attachment_part(s);
-    if (turn != TURN_ENDED && last)
-        turn = attachment_share(s);
-    return turn != TURN_ENDED && last ? turn_complete(s) : turn;
+    enum step step = step_stage(s, PAIR_STAGE_BETWEEN);
+    if (step != STEP_ENDED && !x->keep_backend)
+        step = attachment_part(s);
+    if (step != STEP_ENDED && last)
+        step = attachment_share(s);
+    return step != STEP_ENDED && last ? step_complete(s) : step;
 }
 
-static enum turn pass_response(struct session *s, uint64_t *budget)
+static enum step pass_response(struct session *s, uint64_t *budget)
 {
     const struct http *http = &s->exchange->http[HALF_RESPONSE];
     if (!exchange_has_backend(s))
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     if (relay_holds(&s->relays[HALF_RESPONSE]))
-        return turn_unseen(s, HALF_RESPONSE, budget);
+        return exchange_relay_unseen(s, HALF_RESPONSE, budget);
     switch ((enum http_state)http->state) {
     case HTTP_IN_HEAD:
         return read_response_head(s, budget);
@@ -210,15 +210,15 @@ static enum turn pass_response(struct session *s, uint64_t *budget)
         break;
     }
     return http->framing == MESSAGE_CHUNKED ? relay_response_chunks(s, budget)
-                                            : turn_unseen(s, HALF_RESPONSE, budget);
+                                            : exchange_relay_unseen(s, HALF_RESPONSE, budget);
 }
 
-enum turn response_work(struct session *s, uint64_t *budget)
+enum step response_work(struct session *s, uint64_t *budget)
 {
     switch ((enum pair_stage)s->pair.stage) {
     case PAIR_STAGE_BETWEEN:
     case PAIR_STAGE_HEAD:
-        return exchange_has_backend(s) ? attachment_watch(s) : TURN_BLOCKED;
+        return exchange_has_backend(s) ? attachment_watch(s) : STEP_BLOCKED;
     case PAIR_STAGE_BODY:
     case PAIR_STAGE_RESPONSE:
     case PAIR_STAGE_ANSWERED:
@@ -226,6 +226,6 @@ enum turn response_work(struct session *s, uint64_t *budget)
     case PAIR_STAGE_REFUSED:
         return refusal_work(s, budget);
     default:
-        return TURN_BLOCKED;
+        return STEP_BLOCKED;
     }
 }

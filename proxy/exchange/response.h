@@ -6,9 +6,9 @@
  *
  * Works on the session's exchange; the worker's thread only. */
 
-#include "proxy/exchange/turn.h"
+#include "proxy/session/step.h"
 
 /* Works on the half a step further. */
-enum turn response_work(struct session *session, uint64_t *budget);
+enum step response_work(struct session *session, uint64_t *budget);
 
 #endif

@@ -11,7 +11,8 @@
 
 extern const struct protocol bytes_protocol;
 
-/* Works on one half, as protocol->work. */
+/* As protocol->work and protocol->ended. */
 bool bytes_work(struct session *session, enum half half, uint64_t *budget, bool *again);
+enum step bytes_ended(struct session *session, enum half half, enum relay_event event);
 
 #endif

@@ -9,8 +9,9 @@
  * The protocol works on the halves and reports events (session_step()). It never closes a leg by itself.
  *
  * A member that may be NULL says what that means. Every member is called on the session's thread, and none
- * but `work` and `answer` may end the session. */
+ * but `work`, `ended` and `answer` may end the session. */
 
+#include "proxy/socket/relay.h"
 #include "reaper/policy/action.h"
 
 #include <stdbool.h>
@@ -19,6 +20,14 @@
 
 struct line;
 struct session;
+
+/* What came of working on a half. */
+enum step {
+    STEP_BLOCKED, /* until the next edge */
+    STEP_AGAIN,   /* there may be more to do */
+    STEP_OTHER,   /* blocked, but the other half has to be looked at again */
+    STEP_ENDED,   /* the session is over */
+};
 
 struct protocol {
     /* Memory of the protocol's own, as zeros behind the session: session->exchange. 0: none. */
@@ -31,6 +40,9 @@ struct protocol {
      * taken off it; the rest is put off to the next pass. False once the session has ended; *again when the
      * other half has to be looked at again. */
     bool (*work)(struct session *session, enum half half, uint64_t *budget, bool *again);
+
+    /* The relay of the half reports RELAY_FIN, RELAY_SOURCE_GONE or RELAY_SINK_GONE. */
+    enum step (*ended)(struct session *session, enum half half, enum relay_event event);
 
     /* Answers the client, as PAIR_DO_ANSWER said; not within the step that said so. False once the session
      * has ended. NULL: there is no way to answer, and what would be answered aborts the session. */

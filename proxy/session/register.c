@@ -1,7 +1,7 @@
 #include "proxy/session/register.h"
 
 #include "proxy/server/backend.h"
-#include "proxy/session/session.h"
+#include "proxy/session/state.h"
 
 #include <utlist.h>
 
@@ -40,5 +40,4 @@ void register_done(struct session *session)
     DL_DELETE(shared->sessions, session);
     if (was_oldest)
         note_oldest(shared);
-    loop_bury(&shared->loop, &session->grave, session_free);
 }

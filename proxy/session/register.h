@@ -12,7 +12,7 @@ void register_opened(struct session *session);
 /* Gives the place of the session back: it has ended, and its descriptors are closed. */
 void register_ended(struct session *session);
 
-/* Lets go of the session, which is freed when this pass is over. */
+/* Lets go of the session, which is about to be freed. */
 void register_done(struct session *session);
 
 #endif

@@ -110,6 +110,11 @@ void session_leave_target(struct session *s)
     s->detached = false;
 }
 
+static void free_session(struct grave *grave)
+{
+    free(CONTAINER(struct session, grave, grave));
+}
+
 /* Not as long as an answer is on its way, which would find nobody. */
 static void done(struct session *s)
 {
@@ -121,6 +126,7 @@ static void done(struct session *s)
     session_leave_target(s);
     loop_clear_alarm(&s->shared->loop, &s->alarm);
     register_done(s);
+    loop_bury(&s->shared->loop, &s->grave, free_session);
 }
 
 /* On this host a RST arrives before close() returns, unless the kernel is so busy that it is delivered a
@@ -734,9 +740,4 @@ bool session_abort(struct session *session, enum reason reason)
         return false;
     (void)session_step(session, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});
     return true;
-}
-
-void session_free(struct grave *grave)
-{
-    free(CONTAINER(struct session, grave, grave));
 }

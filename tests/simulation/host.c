@@ -195,7 +195,6 @@ void register_done(struct session *session)
     must(run, !wheel_entry_linked(&session->alarm.entry), "no timer outlives its session");
     DL_DELETE(shared->sessions, session);
     run->session = NULL;
-    loop_bury(&shared->loop, &session->grave, session_free);
     run->over = true;
     host.over++;
 }
