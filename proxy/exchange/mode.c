@@ -23,7 +23,7 @@ static pair_actions begin(struct session *s)
     return 0;
 }
 
-/* What a step costs beside its bytes: a session's share of a turn bounds its steps too. */
+/* What a step costs beside its bytes: a session's share of a pass bounds its steps too. */
 enum { STEP_BYTES = 1024 };
 
 static bool work(struct session *s, enum half half, uint64_t *budget, bool *again)

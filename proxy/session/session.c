@@ -16,7 +16,7 @@
 /* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
 enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
 
-/* Bytes that one session may move in a turn before others get theirs. */
+/* Bytes that one session may move in a pass before others get theirs. */
 enum { BUDGET = 1 << 20 };
 
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
@@ -258,7 +258,7 @@ static void perform(struct session *s, pair_actions actions)
         loop_do_soon(&s->shared->loop, &s->task);
 }
 
-/* The clock of loop_now_ms() as it is now: a turn may have begun long before. */
+/* The clock of loop_now_ms() as it is now: a pass may have begun long before. */
 static uint64_t clock_ms(void)
 {
     return uv_hrtime() / 1000000;
@@ -599,7 +599,7 @@ static bool is_dead(const struct session *s, enum leg leg)
 static void leg_ready(struct session *s, enum leg leg, uint32_t events)
 {
     struct relay_leg *l = session_leg(s, leg);
-    if (l->fd < 0) /* an event of this turn for a socket that was closed in it */
+    if (l->fd < 0) /* an event of this pass for a socket that was closed in it */
         return;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         l->readable = true;

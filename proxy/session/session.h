@@ -9,11 +9,12 @@
  *                      v  | bytes moved, held, drained, EOF, gone
  *                    relay (one a half)
  *
- * The session decides nothing about teardown: it reports to the pair and does what it says. It belongs to the
- * worker that accepted it, lives from session_open() until a turn after it is done, and ends in one function,
- * once. Invariants: a leg's descriptor is open exactly while the pair says that the leg is up, or while the
- * backend leg is connecting. After its end it owns no descriptor, no buffer and no place; it may stay a
- * moment to see whether the backend's socket that it reset went away, and is then done. */
+ * The session decides nothing about teardown: it reports to the pair and does what it says. It belongs to
+ * the worker that accepted it, lives from session_open() until the end of the pass in which it is done, and
+ * ends in one function, once. Invariants: a leg's descriptor is open exactly while the pair says that the
+ * leg is up, or while the backend leg is connecting. After its end it owns no descriptor, no buffer and no
+ * place; it may stay a moment to see whether the backend's socket that it reset went away, and is then
+ * done. */
 
 #include "proxy/session/state.h"
 
