@@ -375,7 +375,8 @@ static bool wait_for_more(struct log *log, bool left)
     if (poll(fds, polled ? 2 : 1, ms) > 0 && fds[0].revents) {
         eventfd_t count;
         (void)eventfd_read(log->wake, &count);
-        if (!atomic_load(&log->stop))
+        bool takes_more = polled && fds[1].revents;
+        if (!takes_more && !atomic_load(&log->stop))
             uv_sleep(COLLECT_MS);
         (void)atomic_exchange(&log->woken, false);
     }

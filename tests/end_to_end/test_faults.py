@@ -18,7 +18,7 @@ import threading
 import time
 import unittest
 
-from harness import (BOUND_S, Leak, Proxy, Server, close_wait, connect, main, parse_log_line, receive_all,
+from harness import (BOUND_S, Leak, Proxy, Server, close_wait, connect, main, receive_all,
                      receive_exactly, reset, sockets, wait_for)
 from leaks import enter_namespace
 
@@ -136,11 +136,6 @@ def everything_returns(proxy):
     before = held(proxy.pid)
     yield
     wait_for(lambda: held(proxy.pid) == before, lambda: f"{before} descriptors, there are {held(proxy.pid)}")
-
-
-def dropped_lines(proxy):
-    """Lines of the log that the proxy says are missing."""
-    return sum(int(parse_log_line(line)["lines"]) for line in proxy.lines if "log_dropped" in line)
 
 
 def reasons(proxy):
@@ -467,11 +462,11 @@ class Deadlines(unittest.TestCase):
             with stopped(proxy):
                 for client in clients:
                     client.shutdown(socket.SHUT_WR)
-            wait_for(lambda: len(proxy.sessions) + dropped_lines(proxy) >= self.SESSIONS,
+            wait_for(lambda: len(proxy.sessions) + proxy.dropped_lines >= self.SESSIONS,
                      lambda: f"{self.SESSIONS} ended sessions, there are {len(proxy.sessions)}")
             # The test may read the log too slowly; but the sessions do not end all in one turn of the loop, which
             # would neither leave time to write lines nor to serve others.
-            self.assertLess(dropped_lines(proxy), self.SESSIONS // 2)
+            self.assertLess(proxy.dropped_lines, self.SESSIONS // 2)
             sessions = list(proxy.sessions)
             self.assertEqual({(session["reason"], session["client_close"], session["backend_close"],
                                session["verified"]) for session in sessions}, {("half_close", "rst", "rst", "gone")})
