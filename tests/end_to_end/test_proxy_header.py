@@ -217,25 +217,68 @@ class FirstByte(unittest.TestCase):
             self.assertEqual(server.accepted_count, 1)
 
 
-@unittest.skipUnless(shutil.which("haproxy"), "needs haproxy")
-class Haproxy(unittest.TestCase):
-    def run_haproxy(self, bind, server):
-        port = unused_port()
+class Peer(unittest.TestCase):
+    def start(self, command, text, port):
+        """Somebody else's proxy with that configuration, `{folder}` in it being a folder of its own."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        path = os.path.join(directory.name, "haproxy.cfg")
+        path = os.path.join(directory.name, "conf")
         with open(path, "w", encoding="ascii") as file:
-            file.write("defaults\n mode tcp\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n"
-                       f"listen l\n bind 127.0.0.1:{port} {bind}\n server s {server}\n")
-        process = subprocess.Popen(["haproxy", "-db", "-f", path], stderr=subprocess.DEVNULL)
+            file.write(text.replace("{folder}", directory.name))
+        process = subprocess.Popen([*command, path], stderr=subprocess.DEVNULL)
         self.addCleanup(process.wait)
         self.addCleanup(process.terminate)
 
         def listens():
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-        wait_for(listens, "haproxy to listen")
+            with socket.socket() as trial:
+                return trial.connect_ex(("127.0.0.1", port)) == 0
+        wait_for(listens, f"{command[0]} to listen")
         return f"127.0.0.1:{port}"
+
+
+NGINX_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+
+@unittest.skipUnless(shutil.which("nginx"), "needs nginx")
+class Nginx(Peer):
+    def run_nginx(self, part, port):
+        module = f"load_module {NGINX_MODULE};\n" if part.startswith("stream") else ""
+        return self.start(["nginx", "-e", "stderr", "-c"], module + "daemon off;\nmaster_process off;\n"
+                          "pid {folder}/pid;\nevents {}\n" + part, port)
+
+    @unittest.skipUnless(os.path.exists(NGINX_MODULE), "needs nginx's stream module")
+    def test_what_it_sends_is_read(self):
+        port = unused_port()
+        with Server(echo) as server, Proxy(server.address, *TRUSTED) as proxy:
+            address = self.run_nginx(f"stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass {proxy.address}; "
+                                     "proxy_protocol on; } }\n", port)
+            with connect(address) as client:
+                name = "{}:{}".format(*client.getsockname())
+                client.sendall(b"hello")
+                self.assertEqual(receive_exactly(client, 5), b"hello")
+            wait_for(lambda: name in [s["client"] for s in proxy.sessions], f"a session of {name}")
+
+    def test_it_reads_what_is_sent(self):
+        port = unused_port()
+        address = self.run_nginx("http { access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};"
+                                 " fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};"
+                                 f" server {{ listen 127.0.0.1:{port} proxy_protocol; "
+                                 "return 200 $proxy_protocol_addr:$proxy_protocol_port; } }\n", port)
+        for mode in "tcp", "http":
+            for how in "v1", "v2", "v2-crc32c":
+                with Proxy(address, "--mode", mode, "--send-proxy", how) as proxy, proxy.connect() as client:
+                    name = "{}:{}".format(*client.getsockname())
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    self.assertTrue(receive_all(client).endswith(b"\r\n\r\n" + name.encode()))
+
+
+@unittest.skipUnless(shutil.which("haproxy"), "needs haproxy")
+class Haproxy(Peer):
+    def run_haproxy(self, bind, server):
+        port = unused_port()
+        return self.start(["haproxy", "-db", "-f"],
+                          "defaults\n mode tcp\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n"
+                          f"listen l\n bind 127.0.0.1:{port} {bind}\n server s {server}\n", port)
 
     def test_what_it_sends_is_read(self):
         with Server(echo) as server, Proxy(server.address, *TRUSTED) as proxy:
