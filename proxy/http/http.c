@@ -175,12 +175,31 @@ static int collect_byte(struct http *http, const struct message_limits *limits, 
     return byte == '\n' ? end_line(http, limits) : HTTP_MORE;
 }
 
+/* How many bytes follow within a line that only have to be no control characters: most of a head. */
+static size_t count_plain(const struct http *http, const struct message_limits *limits, const char *bytes,
+                          size_t size)
+{
+    size_t have = http->head_size, most = limits->head_bytes, count = 0;
+    if (have < sizeof "HTTP/1." || http->head[have - 1] == '\r')
+        return 0;
+    if (http->line_start == 0 && http->parser.type == HTTP_REQUEST && limits->line_bytes + 2 < most)
+        most = limits->line_bytes + 2;
+    while (count < size && have + count < most && (unsigned char)bytes[count] >= ' ' && bytes[count] != 0x7f)
+        count++;
+    return count;
+}
+
 int http_collect(struct http *http, const struct message_limits *limits, const char *bytes, size_t size,
                  size_t *used)
 {
     assert(http->state == HTTP_IN_HEAD);
     for (*used = 0; *used < size;) {
-        int status = collect_byte(http, limits, bytes[(*used)++]);
+        size_t plain = count_plain(http, limits, bytes + *used, size - *used);
+        if (http->head_size + plain > http->head_capacity && !reserve(http, plain))
+            return -RULE_NO_MEMORY;
+        for (; plain > 0; plain--)
+            http->head[http->head_size++] = bytes[(*used)++];
+        int status = *used < size ? collect_byte(http, limits, bytes[(*used)++]) : HTTP_MORE;
         if (status != HTTP_MORE)
             return status;
     }
