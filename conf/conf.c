@@ -35,6 +35,15 @@ static void free_backend(struct conf_backend *backend)
     free(backend->name);
 }
 
+bool conf_has_names(const struct conf *conf)
+{
+    for (size_t b = 0; b < conf->backend_count; b++)
+        for (size_t s = 0; s < conf->backends[b].server_count; s++)
+            if (conf->backends[b].servers[s].host)
+                return true;
+    return false;
+}
+
 void conf_free(struct conf *conf)
 {
     if (!conf)
@@ -46,6 +55,7 @@ void conf_free(struct conf *conf)
     free(conf->frontends);
     free(conf->backends);
     free(conf->log.target);
+    free(conf->user);
     free(conf);
 }
 

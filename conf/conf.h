@@ -171,7 +171,16 @@ struct conf_log {
     char *target;        /* "stderr", "stdout" or the absolute path of a file to append to */
 };
 
+/* What happens to a system call that the program has no use for. */
+enum conf_seccomp {
+    CONF_SECCOMP_ON,  /* it is refused */
+    CONF_SECCOMP_LOG, /* the kernel's audit log names it */
+    CONF_SECCOMP_OFF,
+};
+
 struct conf {
+    char *user; /* who to be after binding, when started as root; "off": as started */
+    enum conf_seccomp seccomp;
     uint64_t workers;  /* 0: one a core */
     uint64_t drain_ms; /* DEADLINE_OFF: wait for the last session, however long */
     struct conf_log log;
@@ -185,6 +194,9 @@ struct conf {
 
 /* How many sessions beyond `max_connections` that frontend refuses at a time. */
 uint64_t conf_surplus(const struct conf_frontend *frontend);
+
+/* Whether a server is given by a name, to be looked up. */
+bool conf_has_names(const struct conf *conf);
 
 /* Frees it and everything that it owns. NULL is fine. */
 void conf_free(struct conf *conf);

@@ -170,6 +170,30 @@ static void target_allowed(const struct option_row *row, char *allowed, size_t s
     snprintf(allowed, size, "stderr, stdout or the absolute path of a file");
 }
 
+/* useradd(8): what Debian lets a user be called. Who is meant is looked up where it matters: the host that a
+ * file is checked on may be another one. */
+static int set_user(const struct option_row *row, void *slot, const char *text, const char **why)
+{
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.$";
+    size_t size = strlen(text);
+    (void)row;
+    *why = NULL;
+    if (strcmp(text, "root") == 0)
+        *why = "that gives nothing up";
+    if (strcmp(text, "nobody") == 0)
+        *why = "other programs run as nobody too, and could end this one or read its memory; make a user of "
+               "its own";
+    if (*why || size == 0 || size > 32 || text[0] == '-' || strspn(text, name) != size)
+        return ERROR_CONFIG;
+    return store_string(slot, text);
+}
+
+static void user_allowed(const struct option_row *row, char *allowed, size_t size)
+{
+    (void)row;
+    snprintf(allowed, size, "off or the name of a user other than root and nobody");
+}
+
 static void reference_allowed(const struct option_row *row, char *allowed, size_t size)
 {
     (void)row;
@@ -451,6 +475,7 @@ static const struct option_kind kinds[] = {
     [OPTION_WORD] = {set_word, word_text, word_allowed, NULL, "WORD", false},
     [OPTION_NAME] = {set_name, string_text, name_allowed, NULL, "NAME", false},
     [OPTION_TARGET] = {set_target, string_text, target_allowed, NULL, "TARGET", false},
+    [OPTION_USER] = {set_user, string_text, user_allowed, NULL, "USER", false},
     [OPTION_REFERENCE] = {NULL, NULL, reference_allowed, NULL, NULL, false},
     [OPTION_LISTEN] = {append_listen, NULL, listen_allowed, NULL, "ADDRESS", true},
     [OPTION_SERVERS] = {append_server, NULL, servers_allowed, NULL, "ADDRESS", true},

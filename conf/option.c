@@ -61,6 +61,12 @@ static const char *const reuses[] = {
     [CONF_REUSE_ALWAYS] = "always",
     NULL,
 };
+static const char *const seccomps[] = {
+    [CONF_SECCOMP_ON] = "on",
+    [CONF_SECCOMP_LOG] = "log",
+    [CONF_SECCOMP_OFF] = "off",
+    NULL,
+};
 static const char *const log_formats[] = {[CONF_LOG_LOGFMT] = "logfmt", [CONF_LOG_JSON] = "json", NULL};
 static const char *const log_levels[] = {
     [CONF_LOG_ERROR] = "error",
@@ -89,6 +95,23 @@ static const struct option_row top_rows[] = {
      NOT_A_DEADLINE,
      .flag = "workers",
      .help = "Threads that carry sessions; auto: one a core"},
+    {.path = "user",
+     .type = OPTION_USER,
+     .fallback = "off",
+     .offset = offsetof(struct conf, user),
+     NOT_A_DEADLINE,
+     .flag = "user",
+     .help = "Who to be once every address is bound, when started as root; off: as started"},
+    {.path = "seccomp",
+     .type = OPTION_WORD,
+     .fallback = "on",
+     .words = seccomps,
+     .offset = offsetof(struct conf, seccomp),
+     NOT_A_DEADLINE,
+     .flag = "seccomp",
+     .help =
+         "System calls that the proxy has no use for: on refuses them, log lets the kernel's audit log name "
+         "them"},
     {.path = "log.format",
      .type = OPTION_WORD,
      .fallback = "logfmt",

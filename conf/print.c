@@ -23,7 +23,8 @@ static void print_scalar(const struct option_row *row, const void *object, FILE 
 {
     char text[PATH_MAX];
     option_text(row, object, text, sizeof text);
-    if (row->type == OPTION_NAME || row->type == OPTION_TARGET || row->type == OPTION_CHECK)
+    if (row->type == OPTION_NAME || row->type == OPTION_TARGET || row->type == OPTION_USER ||
+        row->type == OPTION_CHECK)
         print_quoted(text, out);
     else
         fputs(text, out);

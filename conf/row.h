@@ -14,6 +14,7 @@ enum option_type {
     OPTION_WORD,
     OPTION_NAME,
     OPTION_TARGET,
+    OPTION_USER,
     OPTION_REFERENCE, /* a frontend's backend; conf/walk.h sets the value, for the backends are known there */
     OPTION_LISTEN,    /* a list: each option_set() appends one */
     OPTION_SERVERS,   /* likewise */

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define CONNTRACK_CLOSE_WAIT "nf_conntrack_tcp_timeout_close_wait"
 
@@ -63,6 +64,7 @@ static void read_ports(struct conf_host *host)
 void conf_host_read(struct conf_host *host)
 {
     read_ports(host);
+    host->is_root = geteuid() == 0;
     struct rlimit limit = {.rlim_max = RLIM_INFINITY};
     getrlimit(RLIMIT_NOFILE, &limit); /* fails only for bad arguments: getrlimit(2) */
     host->descriptors = limit.rlim_max == RLIM_INFINITY ? UINT64_MAX : limit.rlim_max;
@@ -266,8 +268,19 @@ static void warn_reuse(const struct conf *conf, size_t backend, struct findings 
                         conf->backends[backend].name);
 }
 
+/* Who gets hold of the proxy gets the host. */
+static void warn_root(const struct conf *conf, const struct conf_host *host, struct findings *findings)
+{
+    if (host->is_root && strcmp(conf->user, "off") == 0)
+        finding_warning(
+            findings, "the proxy would stay root; `user: lastack` at the top of the file, or --user=lastack, "
+                      "gives that up once every address is bound (make the user by "
+                      "adduser --system --group lastack)");
+}
+
 void conf_warn(const struct conf *conf, const struct conf_host *host, struct findings *findings)
 {
+    warn_root(conf, host, findings);
     for (size_t i = 0; i < conf->frontend_count; i++)
         warn_conntrack(conf, &conf->frontends[i], host, findings);
     for (size_t i = 0; i < conf->frontend_count; i++)

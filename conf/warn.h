@@ -12,6 +12,7 @@
 struct conf_host {
     uint64_t conntrack_close_wait_ms; /* nf_conntrack_tcp_timeout_close_wait */
     uint64_t descriptors;             /* hard RLIMIT_NOFILE; UINT64_MAX: no limit */
+    bool is_root;                     /* this process, and it has its powers */
     unsigned port_low, port_high;     /* ip_local_port_range: what connections from this host get; 0: none */
     char reserved_ports[1024];        /* ip_local_reserved_ports: "1,5-7"; cut at a number when longer */
 };

@@ -13,6 +13,7 @@ node-llhttp       # HTTP/1, as C sources that the build compiles
 libfyaml-dev      # YAML with line and column in every error
 libjansson-dev    # JSON
 libcap-ng-dev     # probing for and dropping privileges
+libseccomp-dev    # filters of system calls
 uthash-dev        # hash tables, headers only
 END
 ) $*"

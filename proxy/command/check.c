@@ -1,5 +1,6 @@
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
+#include "proxy/command/privilege.h"
 
 #include "conf/load.h"
 #include "conf/print.h"
@@ -59,6 +60,7 @@ static void report(const struct conf *conf, const struct arguments *arguments, s
     struct conf_host host;
     conf_host_read(&host);
     conf_warn(conf, &host, findings);
+    privilege_warn(conf, findings);
     if (arguments->print)
         conf_print(conf, stdout);
     else

@@ -4,13 +4,16 @@
 #include "proxy/command/argument.h"
 #include "proxy/command/command.h"
 #include "proxy/command/listening.h"
+#include "proxy/command/privilege.h"
 #include "proxy/command/process.h"
+#include "proxy/command/sandbox.h"
 #include "proxy/command/summary.h"
 #include "proxy/patrol/patrol.h"
 #include "proxy/shared/log.h"
 #include "proxy/socket/socket.h"
 #include "proxy/worker/plane.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +32,12 @@ struct program {
     struct patrol *patrol; /* NULL: nothing is watched */
     struct summary *summary;
     uv_timer_t sum_up;
+    uv_async_t refused; /* a system call */
+    uv_work_t pool;     /* nothing; it makes libuv's threads */
+    const struct conf *conf;
+    struct privilege privilege;
+    const char *failed; /* what could not be given up */
+    int unconfined;     /* why there is no filter of system calls; 0: there is one */
     bool draining;
     bool looking_up; /* a name, for which exit(3) would wait */
 };
@@ -40,6 +49,7 @@ static void close_handles(struct program *program)
             uv_close((uv_handle_t *)&program->signals[i], NULL);
     uv_close((uv_handle_t *)&program->stopped, NULL);
     uv_close((uv_handle_t *)&program->sum_up, NULL);
+    uv_close((uv_handle_t *)&program->refused, NULL);
 }
 
 static void on_stopped(uv_async_t *handle)
@@ -68,6 +78,78 @@ static void on_hangup(uv_signal_t *handle, int number)
     log_reopen(program->log);
 }
 
+static void on_refused(uv_async_t *handle)
+{
+    const struct program *program = handle->data;
+    sandbox_say(program->ring);
+}
+
+/* ---- giving up ---- */
+
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+/* From the thread of a worker the pool's threads would have that worker's filter. */
+static void start_pool(struct program *program)
+{
+    if (conf_has_names(program->conf))
+        (void)uv_queue_work(&program->loop, &program->pool, do_nothing, NULL);
+}
+
+static void enter_sandbox(struct program *program)
+{
+    program->unconfined = 0;
+    if (program->conf->seccomp == CONF_SECCOMP_OFF)
+        return;
+    program->unconfined = sandbox_prepare(program->conf);
+    if (!program->unconfined)
+        program->unconfined = sandbox_enter(&program->refused, program->log);
+}
+
+/* All is open that takes rights to open, and this is the only thread. */
+static int on_bound(void *context)
+{
+    struct program *program = context;
+    struct privilege *privilege = &program->privilege;
+    int error = 0;
+    program->failed = program->conf->log.target;
+    if (privilege->becomes)
+        error = log_give_to(program->log, privilege->uid, privilege->gid);
+    if (!error) {
+        error = privilege_drop(privilege);
+        program->failed = privilege->where;
+    }
+    if (error)
+        return error;
+    enter_sandbox(program);
+    start_pool(program);
+    program->failed = "log";
+    return log_begin(program->log);
+}
+
+static void confine_worker(void)
+{
+    privilege_drop_all();
+    sandbox_confine();
+}
+
+static void say_given_up(struct program *program)
+{
+    privilege_say(&program->privilege, program->ring);
+    int error = program->privilege.becomes ? log_reopens(program->log) : 0;
+    if (error)
+        log_say(program->ring, CONF_LOG_WARNING, "log_not_reopenable", "error", uv_strerror(error));
+    if (program->unconfined == -ENOTSUP)
+        log_say(program->ring, CONF_LOG_INFO, "seccomp_off", "error",
+                "this build has a sanitizer, which needs more");
+    else if (program->unconfined)
+        log_say(program->ring, CONF_LOG_WARNING, "seccomp_off", "error", uv_strerror(program->unconfined));
+}
+
+/* ---- starting ---- */
+
 /* The proxy does its work without; what is missing is the view of leaks beside it. */
 static void start_patrol(struct program *program, const struct conf *conf)
 {
@@ -95,10 +177,11 @@ static int init_handles(struct program *program)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     int error = 0;
-    /* These two can't fail once the loop is there. */
+    /* These can't fail once the loop is there. */
     (void)uv_async_init(&program->loop, &program->stopped, on_stopped);
     (void)uv_timer_init(&program->loop, &program->sum_up);
-    program->stopped.data = program->sum_up.data = program;
+    (void)uv_async_init(&program->loop, &program->refused, on_refused);
+    program->stopped.data = program->sum_up.data = program->refused.data = program;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         uv_signal_t *handle = &program->signals[i];
         int failed = uv_signal_init(&program->loop, handle);
@@ -194,13 +277,15 @@ static void say_not_started(const struct conf *conf, const char *where, int erro
 
 static int serve(struct program *program, const struct conf *conf)
 {
+    const struct plane_hooks hooks = {.bound = on_bound, .confine = confine_worker, .context = program};
     const char *where = "signals";
     int error = init_handles(program);
     if (!error)
-        error = plane_start(conf, program->log, &program->stopped, &program->plane, &where);
+        error = plane_start_with(conf, program->log, &hooks, &program->stopped, &program->plane, &where);
     if (error) {
-        say_not_started(conf, where, error);
+        say_not_started(conf, where ? where : program->failed, error);
     } else {
+        say_given_up(program);
         say_started(program);
         say_listening(program, conf);
         say_unserved(program, conf);
@@ -220,15 +305,31 @@ static int serve(struct program *program, const struct conf *conf)
     return error ? EXIT_FOUND : EXIT_FINE;
 }
 
+static bool finds_user(const struct conf *conf, struct privilege *privilege)
+{
+    int error = privilege_find(conf, privilege);
+    if (error == -ENOENT)
+        fprintf(stderr,
+                "lastack run: user: this host has no user %s; make it by adduser --system --group %s\n",
+                conf->user, conf->user);
+    else if (error)
+        fprintf(stderr, "lastack run: user: %s is root by another name\n", conf->user);
+    return error == 0;
+}
+
 static int run_with(const struct conf *conf)
 {
-    struct program program = {0};
+    struct program program = {.conf = conf};
     if (!process_serves("lastack run"))
         return EXIT_FOUND;
     process_hold_signals();
-    int error = log_open(&conf->log, &program.log);
+    if (!finds_user(conf, &program.privilege))
+        return EXIT_FOUND;
+    int error = log_prepare(&conf->log, &program.log);
     if (error) {
-        fprintf(stderr, "lastack run: log.target: %s: %s\n", conf->log.target, uv_strerror(error));
+        fprintf(stderr, "lastack run: log.target: %s: %s\n", conf->log.target,
+                error == -ELOOP ? "a symbolic link is not followed out of a folder that others may write to"
+                                : uv_strerror(error));
         return EXIT_FOUND;
     }
     program.ring = log_ring(program.log);
@@ -326,6 +427,7 @@ int command_run(int argc, char **argv)
         struct conf_host host;
         conf_host_read(&host);
         conf_warn(conf, &host, &findings);
+        privilege_warn(conf, &findings);
     }
     findings_print(&findings, stderr);
     int status = error ? EXIT_USAGE : run_with(conf);

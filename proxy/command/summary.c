@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* #syscalls rest: openat read getdents64 close */
+
 /* A server on this host. */
 struct service {
     const struct conf_backend *backend;

@@ -12,6 +12,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* #syscalls worker: getsockopt close */
+
 /* Connections accepted before others get their turn. */
 enum { ACCEPTS_PER_PASS = 64 };
 

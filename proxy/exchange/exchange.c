@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* #syscalls worker: recvfrom */
+
 bool exchange_has_backend(const struct session *s)
 {
     return s->pair.phase == PAIR_OPEN || s->pair.phase == PAIR_ENDING;

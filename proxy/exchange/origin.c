@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* #syscalls worker: getrandom */
+
 /* False when the kernel gives none: no getrandom(2) in a sandbox, or not yet seeded in the first seconds of a
  * boot. Up to 256 bytes are given whole (getrandom(2)). */
 static bool take_random(struct origin_random *random, unsigned char *bytes, size_t size)

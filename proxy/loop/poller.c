@@ -5,6 +5,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* #syscalls worker: epoll_ctl epoll_wait close */
+
 /* Events taken from the kernel at once. */
 enum { BATCH = 256 };
 

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* #syscalls rest: openat getdents64 readlinkat close */
+
 /* How often what leaks is said, at most; and of how many owners, those with most first. */
 enum { SAY_EVERY_MS = 10000, OWNERS_SAID = 8 };
 

@@ -15,6 +15,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* #syscalls worker: recvfrom sendto close */
+
 /* Reads for one answer, one in a turn; a body that has more is not worth waiting for. */
 enum { READS_MAX = 16 };
 

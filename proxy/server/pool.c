@@ -8,6 +8,8 @@
 #include <sys/epoll.h>
 #include <utlist.h>
 
+/* #syscalls worker: recvfrom */
+
 struct pooled {
     struct retiring leg; /* first, for it is freed as this: what the leg becomes when nobody takes it */
     struct pool *pool;

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <utlist.h>
 
+/* #syscalls worker: recvfrom close */
+
 static void close_leg(struct shared *shared, int fd, bool abort)
 {
     poller_remove(&shared->loop.poller, fd);

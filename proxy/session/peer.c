@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+/* #syscalls worker: getsockname getpeername */
+
 bool peer_id(int fd, struct diag_id *peer)
 {
     struct sockaddr_storage ours = {0}, theirs = {0};

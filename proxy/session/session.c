@@ -13,6 +13,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* #syscalls worker: close */
+
 /* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
 enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+/* #syscalls worker: clock_gettime */
+
 /* Kept free for the closing brace and the newline. */
 enum { TAIL = 2 };
 

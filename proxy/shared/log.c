@@ -1,5 +1,7 @@
 #include "proxy/shared/log.h"
 
+#include "proxy/shared/path.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
+
+/* #syscalls rest: write poll fstat newfstatat eventfd2 close */
 
 /* Bytes a ring holds, a power of two; about a thousand lines. */
 enum { RING_SIZE = 1 << 18 };
@@ -68,6 +72,7 @@ struct log {
     int ended;
     uv_thread_t thread;
     bool started;      /* the thread */
+    bool made;         /* the file, by us */
     atomic_bool woken; /* `wake` was written to and not seen yet */
     atomic_bool stop;
     atomic_bool reopen;
@@ -87,18 +92,25 @@ static uint64_t clock_ms(void)
 
 /* ---- the target --------------------------------------------------------------------------------------- */
 
-/* Never waits: a FIFO that nobody reads refuses to be opened for writing alone (fifo(7)). */
-static int open_target(const char *target)
+static int open_file(const char *target, int flags)
 {
+    return path_open(target, flags | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+}
+
+/* Never waits: a FIFO that nobody reads refuses to be opened for writing alone (fifo(7)). *made: there was no
+ * file. */
+static int open_target(const char *target, bool *made)
+{
+    *made = false;
     if (strcmp(target, "stderr") == 0)
         return STDERR_FILENO;
     if (strcmp(target, "stdout") == 0)
         return STDOUT_FILENO;
-    int flags = O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    int fd = open(target, O_WRONLY | flags, 0640);
-    if (fd < 0 && errno == ENXIO)
-        fd = open(target, O_RDWR | flags, 0640);
-    return fd < 0 ? -errno : fd;
+    int fd = open_file(target, O_WRONLY | O_CREAT | O_EXCL);
+    *made = fd >= 0;
+    if (fd == -EEXIST || fd == -EISDIR)
+        fd = open_file(target, O_WRONLY | O_CREAT);
+    return fd == -ENXIO ? open_file(target, O_RDWR) : fd;
 }
 
 static void close_target(int fd)
@@ -328,7 +340,8 @@ static void begin_line_again(struct writer *w)
 static void reopen_target(struct log *log)
 {
     struct writer *w = &log->writer;
-    int fd = open_target(log->target);
+    bool made;
+    int fd = open_target(log->target, &made);
     if (fd < 0) { /* the old file is better than none */
         tell(log, "the log goes on in the old file", fd, 0);
         if (w->written < w->size) /* which does not take a line now */
@@ -457,7 +470,7 @@ int log_prepare(const struct conf_log *settings, struct log **out)
     log->wake = eventfd(0, EFD_CLOEXEC);
     log->ended = eventfd(0, EFD_CLOEXEC);
     int error = log->wake < 0 || log->ended < 0 ? -errno : 0;
-    int fd = log->target ? open_target(log->target) : -ENOMEM;
+    int fd = log->target ? open_target(log->target, &log->made) : -ENOMEM;
     set_target(&log->writer, fd);
     if (!error && fd < 0)
         error = fd;
@@ -467,6 +480,20 @@ int log_prepare(const struct conf_log *settings, struct log **out)
     }
     *out = log;
     return 0;
+}
+
+int log_give_to(const struct log *log, uid_t uid, gid_t gid)
+{
+    return log->made && fchown(log->writer.fd, uid, gid) ? -errno : 0;
+}
+
+int log_reopens(const struct log *log)
+{
+    bool made;
+    int fd = open_target(log->target, &made);
+    if (fd >= 0)
+        close_target(fd);
+    return fd < 0 ? fd : 0;
 }
 
 int log_begin(struct log *log)
@@ -560,6 +587,20 @@ void log_say(struct log_ring *ring, enum conf_log_level level, const char *messa
         line_text(&line, key, value);
     log_line(ring, line_end(&line));
     log_flush(ring);
+}
+
+void log_last_words(const struct log *log, const struct line *line)
+{
+    int fd = log->writer.fd;
+    if (fd != STDERR_FILENO && write(fd, line->text, line->size) < 0)
+        (void)errno; /* stderr may take it */
+    if (is_writable(STDERR_FILENO) && write(STDERR_FILENO, line->text, line->size) < 0)
+        (void)errno; /* and nobody is left to tell */
+}
+
+enum conf_log_format log_format_of(const struct log *log)
+{
+    return log->format;
 }
 
 void log_reopen(struct log *log)

@@ -13,8 +13,9 @@
  * counted, and the count is logged as soon as lines are taken again; of a failure stderr hears once. A target
  * that is opened again gets the line that was begun in the old one whole.
  *
- * A file is made with mode 0640 less the umask. A symbolic link is followed (/dev/stderr is one): who may
- * write to the folder decides where lines go. A FIFO without a reader takes what fits and blocks then.
+ * A file is made with mode 0640 less the umask. Symbolic links are followed only where nobody
+ * else could have put them (proxy/shared/path.h); /dev/stderr is one. A FIFO without
+ * a reader takes what fits and blocks then.
  *
  * Where the target is journald's stream (systemd.exec(5), JOURNAL_STREAM) a line begins with its priority
  * (sd-daemon(3)), "<4>" for a warning. */
@@ -23,6 +24,7 @@
 #include "proxy/shared/line.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct log;
 struct log_ring;
@@ -33,6 +35,12 @@ int log_open(const struct conf_log *settings, struct log **out);
 /* Both apart, for who gives up rights between the two: until log_begin() lines wait in the rings. */
 int log_prepare(const struct conf_log *settings, struct log **out);
 int log_begin(struct log *log);
+
+/* Between the two: gives a file that was made just now to that user, who is to open it again. */
+int log_give_to(const struct log *log, uid_t uid, gid_t gid);
+
+/* Likewise: whether log_reopen() would succeed now. 0 or a negative errno. */
+int log_reopens(const struct log *log);
 
 /* A ring for one producing thread, owned by the log. Call before that thread starts; NULL: out of memory. */
 struct log_ring *log_ring(struct log *log);
@@ -57,6 +65,11 @@ void log_flush(struct log_ring *ring);
 /* A line with a message and one field, flushed: what programs say about themselves. `key` may be NULL. */
 void log_say(struct log_ring *ring, enum conf_log_level level, const char *message, const char *key,
              const char *value);
+
+/* Straight to the target, and to stderr, before the process is ended by a signal of its own: safe within the
+ * signal's handler, whatever the writer does. */
+void log_last_words(const struct log *log, const struct line *line);
+enum conf_log_format log_format_of(const struct log *log);
 
 /* The file is opened again before the next line, as log rotation wants it, also while the old one blocks. Any
  * thread. */

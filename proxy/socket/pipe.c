@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* #syscalls worker: pipe2 fcntl close */
+
 /* Below this a spliced half would be slower than a copied one. */
 enum { PIPE_SIZE_MIN = 1 << 16 };
 

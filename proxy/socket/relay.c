@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/* #syscalls worker: recvfrom sendto sendmsg splice ioctl */
+
 /* When a half is bulk. Each read of BULK_READ and more adds to its weight, each smaller one takes away, so
  * that neither the gaps of a bulk flow nor the fast small messages of another protocol change how it is
  * relayed. */

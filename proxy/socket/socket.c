@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* #syscalls worker: socket connect accept4 setsockopt getsockopt getsockname shutdown ioctl close */
+
 _Static_assert(sizeof(struct sockaddr_in6) == 28, "a socket_address holds any TCP peer");
 
 const char *socket_text(const union socket_address *address, char text[SOCKET_TEXT])

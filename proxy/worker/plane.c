@@ -15,6 +15,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* #syscalls rest: unlink unlinkat */
+
 /* Descriptors kept for what is not a session: the process's, and each worker's loop and pipes. */
 enum { DESCRIPTORS_PROCESS = 64, DESCRIPTORS_WORKER = 8 + 2 * PIPES_MAX };
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* #syscalls rest: openat read getdents64 close */
+
 /* ---- what the kernel counts ---- */
 
 /* The value under `name` in /proc/net/snmp or netstat: a line of names and one of values, both after

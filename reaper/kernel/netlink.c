@@ -11,6 +11,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+/* #syscalls rest: socket connect setsockopt sendto recvfrom poll close */
+
 /* The kernel fills at most 32 KiB a receive today (net/netlink/af_netlink.c, netlink_recvmsg); a larger
  * buffer costs untouched address space only and keeps working if it ever fills more. */
 enum { BUFFER_BYTES = 256 * 1024, ANSWER_S = 5, ATTEMPTS = 5 };

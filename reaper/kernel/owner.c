@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* #syscalls rest: openat newfstatat fstat read getdents64 readlinkat close */
+
 /* A set of inodes with open addressing: asked once for every descriptor on the machine. 0 is no inode. */
 struct inode_set {
     uint32_t *slots;

@@ -28,7 +28,8 @@ LASTACK = os.environ.get("LASTACK") or str(ROOT / ".build" / "debug" / "lastack"
 MODES = ["never-close", "never-read", "stopped", "never-accept", "zero-byte",
          "keep-alive", "forked", "queued", "trickle", "healthy"]
 
-SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|: runtime error: ")
+COMPLAINT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|: runtime error: "
+                       r"|(refused|forbidden)_syscall")
 
 TCP_CLOSE = 7  # include/net/tcp_states.h
 
@@ -188,7 +189,7 @@ class Process:
         return status
 
     def stop(self):
-        """Ends it; raises when a sanitizer has complained."""
+        """Ends it; raises when a sanitizer has complained, or the filter of system calls."""
         if self.process.poll() is None:
             self.terminate()
             try:
@@ -197,7 +198,7 @@ class Process:
                 self.process.kill()
         self.wait()
         self.process.stdout.close()
-        complaint = next((index for index, line in enumerate(self.lines) if SANITIZER.search(line)), None)
+        complaint = next((index for index, line in enumerate(self.lines) if COMPLAINT.search(line)), None)
         if complaint is not None:
             raise AssertionError("\n".join(self.lines[complaint:complaint + 100]))
 

@@ -336,7 +336,7 @@ static const struct bad keys[] = {
     {SIDES SIDES, "f:3:1: frontends: found the key again; allowed: once (first on line 1)\n"
                   "f:4:1: backends: found the key again; allowed: once (first on line 2)\n"},
     {"log.level: info\n" SIDES,
-     "f:1:1: log.level: found an unknown key; allowed: workers, log, reaper, drain, "
+     "f:1:1: log.level: found an unknown key; allowed: workers, user, seccomp, log, reaper, drain, "
      "deadlines, frontends, backends\n"},
     {"'frontends[]': {name: x}\n" SIDES,
      "f:1:1: frontends[]: found an unknown key; did you mean 'frontends'?\n"},
