@@ -250,7 +250,7 @@ struct bad {
 #define BACKEND_KEYS                                                                                         \
     "name, servers, balance, resolve_interval, set_aside, set_aside_max, send_proxy, check, "                \
     "check_interval, rise, fall, reuse, reuse_max, reuse_idle, tcp"
-#define TOP_KEYS "workers, log, reaper, drain, deadlines, frontends, backends"
+#define TOP_KEYS "workers, user, seccomp, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
     "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace, "     \
