@@ -154,6 +154,21 @@ static void bytes_that_moved_before_the_half_closed_are_no_trickle(void **state)
     }
 }
 
+static void a_trickle_of_the_request_is_told_from_silence_too(void **state)
+{
+    (void)state;
+    for (uint64_t bytes = 0; bytes <= 1; bytes++) {
+        struct bed bed;
+        opened(&bed);
+        fin(&bed, HALF_RESPONSE);
+        pass(&bed, 20000);
+        if (bytes > 0)
+            relay(&bed, HALF_REQUEST, bytes);
+        assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
+        assert_int_equal(bed.pair.reason, bytes > 0 ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE);
+    }
+}
+
 static void half_the_rate_lives_twice_the_deadline(void **state)
 {
     (void)state;
@@ -642,6 +657,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_answer_that_begins_just_before_the_deadline_is_not_cut),
     cmocka_unit_test(a_trickle_does_not_live_for_ever),
     cmocka_unit_test(bytes_that_moved_before_the_half_closed_are_no_trickle),
+    cmocka_unit_test(a_trickle_of_the_request_is_told_from_silence_too),
     cmocka_unit_test(half_the_rate_lives_twice_the_deadline),
     cmocka_unit_test(how_often_one_looks_does_not_change_what_bytes_buy),
     cmocka_unit_test(of_two_deadlines_due_at_once_the_first_of_the_table_gives_the_reason),
