@@ -52,12 +52,10 @@ static const struct argp parser = {
     .options = options,
     .parser = option_parse,
     .children = argument_survey_children,
-    .doc =
-        "Says of each port why sockets pile up in CLOSE_WAIT: load, a program error, or a client; with its "
-        "evidence, and which kernel settings help.\v"
-        "It changes nothing. A port is judged by its own sockets, accept queue and process.\n"
-        "\n"
-        "Exit status: 0 nothing leaks, 1 a diagnosis or a failure, 2 wrong usage.",
+    .doc = "Says of each port why sockets pile up in CLOSE_WAIT, with its evidence, and what to run next.\v"
+           "It changes nothing. A port is judged by its own sockets, accept queue and process.\n"
+           "\n"
+           "Exit status: 0 nothing leaks, 1 a diagnosis or a failure, 2 wrong usage.",
 };
 
 /* One service with what is wrong with it. */
@@ -114,34 +112,11 @@ static const char *service_text(struct survey_service service, char text[SERVICE
     return text;
 }
 
-/* The command to run next. */
-static void next_command(const struct patient *patient, char text[DIAGNOSIS_LINE])
+enum { NEXT_TEXT = 1536 };
+
+static void next_command(const struct patient *patient, char text[NEXT_TEXT])
 {
-    const struct owner_process *owner = patient->evidence->owner;
-    uint16_t port = patient->service.client_side ? 0 : patient->service.port;
-    char ports[16] = "";
-    if (port)
-        snprintf(ports, sizeof ports, " --port %u", port);
-    switch (patient->verdicts[0].diagnosis) {
-    case DIAGNOSIS_PROGRAM:
-        snprintf(text, DIAGNOSIS_LINE,
-                 port ? "lastack reap%s --older-than 2m --action finish" : "lastack scan%s", ports);
-        return;
-    case DIAGNOSIS_STUCK:
-        if (owner && (owner->state == 'T' || owner->state == 't'))
-            snprintf(text, DIAGNOSIS_LINE, "kill -CONT %d", owner->pid);
-        else if (owner)
-            snprintf(text, DIAGNOSIS_LINE, "gdb -p %d -batch -ex 'thread apply all backtrace'", owner->pid);
-        else
-            snprintf(text, DIAGNOSIS_LINE, "sudo lastack doctor%s", ports);
-        return;
-    case DIAGNOSIS_CLIENT:
-        snprintf(text, DIAGNOSIS_LINE, "lastack scan%s --older-than 30s", ports);
-        return;
-    default:
-        snprintf(text, DIAGNOSIS_LINE, "lastack scan%s --watch", ports);
-        return;
-    }
+    diagnosis_next(patient->evidence, patient->verdicts[0].diagnosis, text, NEXT_TEXT);
 }
 
 /* What a remedy is set to here. */
@@ -166,11 +141,15 @@ static void remedy_value(const struct survey *survey, const struct evidence *evi
 
 static void patient_print(const struct patient *patient)
 {
-    char name[SERVICE_TEXT], next[DIAGNOSIS_LINE];
+    const struct owner_process *owner = patient->evidence->owner;
+    char name[SERVICE_TEXT], next[NEXT_TEXT];
     for (size_t i = 0; i < patient->verdict_count; i++) {
         const struct verdict *verdict = &patient->verdicts[i];
         printf("%s: %s\n", i ? "And" : service_text(patient->service, name),
                diagnosis_text(verdict->diagnosis));
+        if (i == 0 && owner && !is_well(patient))
+            printf("  - The program is %s, pid %d, known as: %.80s\n", owner->program, owner->pid,
+                   owner_known_as(owner));
         for (size_t k = 0; k < verdict->line_count; k++)
             printf("  - %s\n", verdict->line[k]);
     }
@@ -274,31 +253,35 @@ static json_t *remedies_json(const struct survey *survey, const struct patient *
 
 static json_t *owner_json(const struct owner_process *owner)
 {
-    return owner ? json_pack("{s:i, s:s, s:s}", "pid", (int)owner->pid, "program", owner->program, //
-                             "process_state", owner_state_name(owner->state))
-                 : json_null();
+    return owner
+               ? json_pack("{s:i, s:s, s:s, s:s}", "pid", (int)owner->pid, "program", owner->program, //
+                           "known_as", owner_known_as(owner), "process_state", owner_state_name(owner->state))
+               : json_null();
 }
 
 static json_t *patient_json(const struct survey *survey, const struct patient *patient)
 {
     const struct evidence *evidence = patient->evidence;
     struct survey_service service = patient->service;
-    char next[DIAGNOSIS_LINE];
+    char next[NEXT_TEXT];
     json_t *verdicts = json_array();
     for (size_t i = 0; i < patient->verdict_count; i++)
         json_array_append_new(verdicts, verdict_json(&patient->verdicts[i]));
     next_command(patient, next);
-    return json_pack("{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:s}",       //
-                     "port", service.port ? json_integer(service.port) : json_null(), //
-                     "side", service.client_side ? "client" : "server",               //
-                     "diagnosis", diagnosis_name(patient->verdicts[0].diagnosis),     //
-                     "verdicts", verdicts,                                            //
-                     "close_wait", (json_int_t)evidence->close_wait,                  //
-                     "established", (json_int_t)evidence->established,                //
-                     "backlog_used", (json_int_t)evidence->backlog_used,              //
-                     "backlog_size", (json_int_t)evidence->backlog_size,              //
-                     "owner", owner_json(evidence->owner),                            //
-                     "settings", remedies_json(survey, patient),                      //
+    return json_pack("{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s}", //
+                     "port", service.port ? json_integer(service.port) : json_null(),          //
+                     "side", service.client_side ? "client" : "server",                        //
+                     "diagnosis", diagnosis_name(patient->verdicts[0].diagnosis),              //
+                     "verdicts", verdicts,                                                     //
+                     "close_wait", (json_int_t)evidence->close_wait,                           //
+                     "established", (json_int_t)evidence->established,                         //
+                     "backlog_used", (json_int_t)evidence->backlog_used,                       //
+                     "backlog_size", (json_int_t)evidence->backlog_size,                       //
+                     "descriptors", (json_int_t)evidence->owner_files,                         //
+                     "descriptors_limit", (json_int_t)evidence->owner_files_limit,             //
+                     "descriptors_dead", (json_int_t)evidence->owner_dead,                     //
+                     "owner", owner_json(evidence->owner),                                     //
+                     "settings", remedies_json(survey, patient),                               //
                      "next", next);
 }
 
@@ -336,14 +319,16 @@ static int watch(struct survey *survey, uint64_t watch_ms, struct evidence_set *
 {
     struct evidence_sample *samples = calloc(2, sizeof *samples);
     int error = samples ? evidence_sample(survey, show_clock_ms(), &samples[0]) : -ENOMEM;
-    if (!error && survey->filter.program)
-        error = survey_owners(survey); /* the first look shows those of that program only, too */
     if (!error) {
         show_sleep_ms(watch_ms);
         error = evidence_sample(survey, show_clock_ms(), &samples[1]);
     }
     if (!error)
         error = evidence_gather(survey, &samples[0], &samples[1], set);
+    if (samples) {
+        evidence_sample_clear(&samples[0]);
+        evidence_sample_clear(&samples[1]);
+    }
     free(samples);
     if (error == -ESRCH || error == -ENOTUNIQ)
         return show_program_failure(survey, command, error);

@@ -47,14 +47,15 @@ static bool percent_reached(uint64_t part, uint64_t whole, unsigned percent)
 
 static void say_growth(const struct evidence *e, struct verdict *verdict)
 {
-    long more = (long)e->close_wait - (long)e->close_wait_before;
     bool steady = percent_reached(e->established, e->established_before, 90) &&
                   percent_reached(e->established_before, e->established, 90);
-    if (more > 0)
-        say(verdict, "%ld more of them within %.3g s, while %zu connections were established%s.", more,
-            e->seconds, e->established, steady ? ", as many as before: it is not the load that grows" : "");
+    if (e->came > e->went)
+        say(verdict, "%zu came and %zu went within %.3g s, while %zu connections were established%s.",
+            e->came, e->went, e->seconds, e->established,
+            steady ? ", as many as before: it is not the load that grows" : "");
     else
-        say(verdict, "They did not become more within %.3g s.", e->seconds);
+        say(verdict, "They did not become more within %.3g s: %zu came, %zu went.", e->seconds, e->came,
+            e->went);
 }
 
 static void say_owner(const struct evidence *e, struct verdict *verdict, size_t count, const char *what)
@@ -84,20 +85,66 @@ static bool owner_halted(const struct evidence *e)
            (e->owner && e->owner->threads > 0 && e->owner->blocked_threads == e->owner->threads);
 }
 
+/* Whether its program is seen at work: it took, read or answered others meanwhile. */
+static bool others_move(const struct evidence *e)
+{
+    return e->others_known && e->accepted + e->moved > 0;
+}
+
+static void say_others(const struct evidence *e, struct verdict *verdict)
+{
+    if (others_move(e))
+        say(verdict, "Within %.3g s it took %zu other connections, and read or sent on %zu: it runs.",
+            e->seconds, e->accepted, e->moved);
+    else if (e->others_known)
+        say(verdict, "No other connection was taken, read or sent on within %.3g s.", e->seconds);
+}
+
+static void say_far(const struct evidence *e, struct verdict *verdict)
+{
+    if (e->far)
+        say(verdict,
+            "The peers of %zu are on other hosts: whether they have gone or wait for an answer can't be seen "
+            "here.",
+            e->far);
+}
+
+/* Those that have been read to the end and that nobody on this host waits for. */
 static bool verdict_program(const struct evidence *e, struct verdict *verdict)
 {
-    size_t count = e->by_cause[TRIAGE_READ_EOF];
-    if (count == 0)
+    size_t count = e->by_cause[TRIAGE_READ_EOF] - e->waiting[TRIAGE_READ_EOF];
+    if (count == 0 || owner_halted(e))
         return false;
     verdict->weight = count;
     say(verdict,
-        "%zu of %zu sockets in CLOSE_WAIT have nothing left to read: their program has seen the EOF.", count,
-        e->close_wait);
+        "%zu of %zu sockets in CLOSE_WAIT have nothing left to read: what came was read, the end with it.",
+        count, e->close_wait);
     say_owner(e, verdict, e->owner_by_cause[TRIAGE_READ_EOF], "of those");
     say_side(e, verdict);
+    say_far(e, verdict);
+    say_others(e, verdict);
     say_growth(e, verdict);
     say(verdict, "The oldest has been so for at least %.0f s; the kernel has no timer that would end it.",
         (double)e->oldest_ms / 1000);
+    return true;
+}
+
+static bool verdict_waiting(const struct evidence *e, struct verdict *verdict)
+{
+    size_t count = e->waiting[TRIAGE_READ_EOF];
+    if (count == 0 || owner_halted(e))
+        return false;
+    verdict->weight = count;
+    say(verdict,
+        "The clients of %zu of %zu, on this host, have only shut their writing side and hold their sockets.",
+        count, e->close_wait);
+    if (e->waiter)
+        say(verdict, "One of those clients is %s (pid %d): %s.", e->waiter->program, e->waiter->pid,
+            owner_known_as(e->waiter));
+    say_owner(e, verdict, e->owner_by_cause[TRIAGE_READ_EOF], "of those");
+    say(verdict, "To finish them now would cut the answer, and the client would take the cut for its end.");
+    say_others(e, verdict);
+    say_growth(e, verdict);
     return true;
 }
 
@@ -106,7 +153,11 @@ static void say_process(const struct evidence *e, struct verdict *verdict)
     const struct owner_process *owner = e->owner;
     if (!owner)
         return;
-    if (owner_stopped(e))
+    if (e->stopped_count > 1)
+        say(verdict,
+            "%zu%s processes are stopped and hold %zu of them: nothing in them runs until they get SIGCONT.",
+            e->stopped_count, e->stopped_count == EVIDENCE_PIDS ? " or more" : "", e->stopped_sockets);
+    else if (owner_stopped(e))
         say(verdict, "The process, %s (pid %d), is %s: nothing in it runs until it gets SIGCONT.",
             owner->program, owner->pid, owner_state_name(owner->state));
     else if (owner->blocked_threads)
@@ -116,8 +167,8 @@ static void say_process(const struct evidence *e, struct verdict *verdict)
         say(verdict, "The process, %s (pid %d), is %s, %u thread%s, none of them blocked in the kernel.",
             owner->program, owner->pid, owner_state_name(owner->state), owner->threads,
             owner->threads == 1 ? "" : "s");
-    if (owner->wchan[0])
-        say(verdict, "Its main thread waits in %s.", owner->wchan);
+    if (owner->wchan[0] && owner->threads == 1 && runtime_main_thread_tells(e->owner_runtime))
+        say(verdict, "It waits in %s.", owner->wchan);
 }
 
 /* Load is more than a program that runs can take: its queue is full or fills, though it accepts. A queue that
@@ -162,19 +213,154 @@ static void say_unread(const struct evidence *e, struct verdict *verdict)
               "of those");
 }
 
+static void say_waiting(struct verdict *verdict, size_t count)
+{
+    if (count)
+        say(verdict, "The clients of %zu, on this host, still hold their sockets and may wait for an answer.",
+            count);
+}
+
+/* What was not read or not accepted; and what was read, by a program that can do nothing any more. */
 static bool verdict_stuck(const struct evidence *e, struct verdict *verdict)
 {
-    size_t unread = e->by_cause[TRIAGE_EOF_UNREAD] + e->by_cause[TRIAGE_DATA_UNREAD];
+    bool runs = others_move(e) && !owner_halted(e);
+    size_t unread = runs ? 0 : e->by_cause[TRIAGE_EOF_UNREAD] + e->by_cause[TRIAGE_DATA_UNREAD];
     size_t queued = is_load(e) ? 0 : e->by_cause[TRIAGE_NEVER_ACCEPTED];
-    if (unread + queued == 0)
+    size_t read = owner_halted(e) ? e->by_cause[TRIAGE_READ_EOF] : 0;
+    unread = e->query_sockets < unread ? unread - e->query_sockets : 0;
+    if (unread + queued + read == 0)
         return false;
-    verdict->weight = unread + queued;
-    say_unread(e, verdict);
+    verdict->weight = unread + queued + read;
+    if (unread)
+        say_unread(e, verdict);
     if (queued)
         say_queued(e, verdict);
+    if (read)
+        say(verdict, "%zu have nothing left to read; it can't close them either.", read);
     say_side(e, verdict);
+    say_waiting(verdict, e->waiting[TRIAGE_EOF_UNREAD] + e->waiting[TRIAGE_DATA_UNREAD]);
     say_process(e, verdict);
+    say_others(e, verdict);
     say_growth(e, verdict);
+    return true;
+}
+
+static bool verdict_forgotten(const struct evidence *e, struct verdict *verdict)
+{
+    size_t unread = e->by_cause[TRIAGE_EOF_UNREAD] + e->by_cause[TRIAGE_DATA_UNREAD];
+    if (unread <= e->query_sockets || !others_move(e) || owner_halted(e))
+        return false;
+    verdict->weight = unread - e->query_sockets;
+    say_unread(e, verdict);
+    say_others(e, verdict);
+    say_side(e, verdict);
+    say_waiting(verdict, e->waiting[TRIAGE_EOF_UNREAD] + e->waiting[TRIAGE_DATA_UNREAD]);
+    say_far(e, verdict);
+    say_growth(e, verdict);
+    return true;
+}
+
+static bool verdict_query(const struct evidence *e, struct verdict *verdict)
+{
+    if (e->query_sockets == 0)
+        return false;
+    verdict->weight = e->query_sockets;
+    say(verdict, "%zu PostgreSQL backend%s at work for clients that have closed: their titles name a query.",
+        e->querying_count, e->querying_count == 1 ? " is" : "s are");
+    say(verdict,
+        "PostgreSQL looks at its client only when it has a row to send: client_connection_check_interval = "
+        "10s (version 14) makes it look earlier.");
+    say_growth(e, verdict);
+    return true;
+}
+
+static bool verdict_upstream(const struct evidence *e, struct verdict *verdict)
+{
+    char text[DIAG_ENDPOINT_TEXT];
+    if (e->upstream_count == 0 || e->close_wait == 0 || owner_halted(e) ||
+        e->upstream_count * 2 < e->owner_count)
+        return false;
+    verdict->weight = e->close_wait + 1;
+    say(verdict,
+        "%s (pid %d) itself waits: %zu of its own connections to %s have sent last and got nothing since, "
+        "the longest for %.0f s.",
+        e->owner->program, e->owner->pid, e->upstream_count, diag_endpoint_text(&e->upstream, text),
+        (double)e->upstream_waited_ms / 1000);
+    if (e->upstream_owner.pid)
+        say(verdict, "There listens %s (pid %d, %s): %s.", e->upstream_owner.program, e->upstream_owner.pid,
+            owner_state_name(e->upstream_owner.state), owner_known_as(&e->upstream_owner));
+    say(verdict, "%zu of its own clients have closed meanwhile.", e->close_wait);
+    say_growth(e, verdict);
+    return true;
+}
+
+/* Seconds until there are `left` descriptors more, at the pace of the sample; 0: they do not grow. */
+static uint64_t lasts_s(const struct evidence *e, uint64_t left)
+{
+    if (e->owner_files_before == 0 || e->owner_files <= e->owner_files_before)
+        return 0;
+    return (uint64_t)((double)left * e->seconds / (double)(e->owner_files - e->owner_files_before));
+}
+
+static const char *span(uint64_t s, char text[24])
+{
+    if (s < 120)
+        snprintf(text, 24, "%ju s", (uintmax_t)s);
+    else if (s < 7200)
+        snprintf(text, 24, "%ju min", (uintmax_t)(s / 60));
+    else
+        snprintf(text, 24, "%ju h", (uintmax_t)(s / 3600));
+    return text;
+}
+
+enum { DEAD_MIN = 10, SOON_S = 3600 };
+
+static bool files_can_grow(const struct evidence *e)
+{
+    return e->owner_files_hard > e->owner_files_limit && e->owner_files_limit > 0;
+}
+
+static void say_room(const struct evidence *e, struct verdict *verdict)
+{
+    char text[24];
+    uint64_t hard = e->owner_files_hard == UINT64_MAX ? 1U << 20 : e->owner_files_hard;
+    uint64_t now_s = lasts_s(e, e->owner_files_limit - e->owner_files);
+    uint64_t then_s = hard > e->owner_files ? lasts_s(e, hard - e->owner_files) : 0;
+    if (e->owner_files >= e->owner_files_limit)
+        say(verdict, "It has none left: it can accept no client.");
+    else if (now_s)
+        say(verdict, "%ju more within %.3g s: at that pace it is out in %s.",
+            (uintmax_t)(e->owner_files - e->owner_files_before), e->seconds, span(now_s, text));
+    if (files_can_grow(e) && then_s)
+        say(verdict, "prlimit to %ju would put that off to %s from now, and breaks what uses select().",
+            (uintmax_t)hard, span(then_s, text));
+    else if (files_can_grow(e))
+        say(verdict,
+            "prlimit could raise its limit to %ju, which puts off the end and breaks what uses select().",
+            (uintmax_t)hard);
+}
+
+static bool verdict_descriptors(const struct evidence *e, struct verdict *verdict)
+{
+    if (!e->owner || e->owner_files_limit == 0)
+        return false;
+    bool low = evidence_files_short(e->owner_files, e->owner_files_limit);
+    uint64_t out_s =
+        e->owner_files < e->owner_files_limit ? lasts_s(e, e->owner_files_limit - e->owner_files) : 0;
+    bool soon = out_s > 0 && out_s < SOON_S && e->close_wait + e->owner_dead > 0;
+    if (!low && !soon && e->owner_dead < DEAD_MIN)
+        return false;
+    verdict->weight = low ? SIZE_MAX / 2 : soon ? e->close_wait + e->owner_dead + 2 : e->owner_dead;
+    say(verdict, "%s (pid %d) has %ju of %ju descriptors open.", e->owner->program, e->owner->pid,
+        (uintmax_t)e->owner_files, (uintmax_t)e->owner_files_limit);
+    if (e->owner_dead)
+        say(verdict,
+            "%zu of them are dead: sockets that the kernel has ended, and the program has never closed.",
+            e->owner_dead);
+    if (e->close_wait)
+        say(verdict, "%zu sockets of this service are in CLOSE_WAIT.", e->close_wait);
+    say_room(e, verdict);
+    say(verdict, "Ending sockets from outside gives no descriptor back: only close() or a restart does.");
     return true;
 }
 
@@ -201,10 +387,7 @@ static bool verdict_client(const struct evidence *e, struct verdict *verdict)
     if (e->network_is_loopback || e->close_wait < CLIENT_MIN ||
         !percent_reached(e->network_count, e->close_wait, MOST_PERCENT))
         return false;
-    bool silent = percent_reached(e->zero_bytes, e->close_wait, MOST_PERCENT);
-    /* One address is no proof: behind a proxy or a NAT all clients have one. Silent connections weigh more.
-     */
-    verdict->weight = silent ? e->network_count + 1 : e->network_count / 2;
+    verdict->weight = 0; /* never the headline: behind a gateway all clients have one address */
     say(verdict, "%zu of %zu sockets in CLOSE_WAIT come from %s.", e->network_count, e->close_wait,
         e->network);
     say(verdict, "%zu of them closed without having sent a byte.", e->zero_bytes);
@@ -234,6 +417,11 @@ size_t diagnose(const struct evidence *evidence, struct verdict verdicts[DIAGNOS
         [DIAGNOSIS_STUCK] = verdict_stuck,
         [DIAGNOSIS_LOAD] = verdict_load,
         [DIAGNOSIS_CLIENT] = verdict_client,
+        [DIAGNOSIS_DESCRIPTORS] = verdict_descriptors,
+        [DIAGNOSIS_UPSTREAM] = verdict_upstream,
+        [DIAGNOSIS_QUERY] = verdict_query,
+        [DIAGNOSIS_FORGOTTEN] = verdict_forgotten,
+        [DIAGNOSIS_WAITING] = verdict_waiting,
     };
     size_t count = 0;
     for (enum diagnosis d = 0; d < DIAGNOSIS_COUNT; d++) {
@@ -248,6 +436,111 @@ size_t diagnose(const struct evidence *evidence, struct verdict verdicts[DIAGNOS
     say(&verdicts[0], "%zu connections are established, %.1f a second arrive on this host.",
         evidence->established, evidence->accepted_per_s);
     return 1;
+}
+
+/* ---- what to do next ---- */
+
+/* " --port 80", " --to 80", or "". */
+static const char *ports_text(const struct evidence *e, char text[16])
+{
+    text[0] = '\0';
+    if (e->port)
+        snprintf(text, 16, e->client_side ? " --to %u" : " --port %u", e->port);
+    return text;
+}
+
+/* All of them, for a command line. */
+static void pids_put(const char *before, const pid_t *pids, size_t count, const char *between, char *text,
+                     size_t size)
+{
+    int length = snprintf(text, size, "%s", before);
+    for (size_t i = 0; i < count && length > 0 && (size_t)length < size; i++)
+        length += snprintf(text + length, size - (size_t)length, i ? "%s%d" : "%.0s%d", between, pids[i]);
+}
+
+static void next_stack(const struct evidence *e, const char *ports, char *text, size_t size)
+{
+    if (e->stopped_count)
+        pids_put("kill -CONT ", e->stopped, e->stopped_count, " ", text, size);
+    else if (owner_stopped(e))
+        snprintf(text, size, "kill -CONT %d", e->owner->pid);
+    else if (e->owner)
+        runtime_stack_command(e->owner_runtime, e->owner->pid, text, size);
+    else
+        snprintf(text, size, "sudo lastack doctor%s", ports);
+}
+
+static void next_upstream(const struct evidence *e, char *text, size_t size)
+{
+    char host[DIAG_HOST_TEXT];
+    if (e->upstream_here)
+        snprintf(text, size, "lastack doctor --port %u", e->upstream.port);
+    else
+        snprintf(text, size, "lastack doctor --port %u    # on %s", e->upstream.port,
+                 diag_host_text(e->upstream.host, host));
+}
+
+static bool is_unit(const char *service)
+{
+    size_t length = strlen(service);
+    for (size_t i = 0; i < length; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@._-", service[i]))
+            return false;
+    return length > 8 && strcmp(service + length - 8, ".service") == 0;
+}
+
+static void next_descriptors(const struct evidence *e, char *text, size_t size)
+{
+    uint64_t hard = e->owner_files_hard == UINT64_MAX ? 1U << 20 : e->owner_files_hard;
+    if (files_can_grow(e) && evidence_files_short(e->owner_files, e->owner_files_limit))
+        snprintf(text, size, "prlimit --pid %d --nofile=%ju:    # and restart it when you can", e->owner->pid,
+                 (uintmax_t)hard);
+    else if (is_unit(e->owner->service))
+        snprintf(text, size, "systemctl restart %s", e->owner->service);
+    else
+        snprintf(text, size, "kill -TERM %d    # restart it as it is started here", e->owner->pid);
+}
+
+/* A dry run; what to do is left to who can know whether the peers on other hosts still wait. */
+static void next_reap(const struct evidence *e, const char *ports, char *text, size_t size)
+{
+    if (e->client_side || e->port == 0)
+        snprintf(text, size, "lastack scan%s", ports);
+    else
+        snprintf(text, size, "lastack reap%s --older-than 2m%s", ports, e->far ? "" : " --action finish");
+}
+
+void diagnosis_next(const struct evidence *e, enum diagnosis diagnosis, char *text, size_t size)
+{
+    char ports[16];
+    ports_text(e, ports);
+    switch (diagnosis) {
+    case DIAGNOSIS_PROGRAM:
+    case DIAGNOSIS_FORGOTTEN:
+        next_reap(e, ports, text, size);
+        return;
+    case DIAGNOSIS_STUCK:
+    case DIAGNOSIS_WAITING:
+        next_stack(e, ports, text, size);
+        return;
+    case DIAGNOSIS_UPSTREAM:
+        next_upstream(e, text, size);
+        return;
+    case DIAGNOSIS_DESCRIPTORS:
+        next_descriptors(e, text, size);
+        return;
+    case DIAGNOSIS_QUERY:
+        pids_put("psql -c 'SELECT pg_terminate_backend(", e->querying, e->querying_count,
+                 "), pg_terminate_backend(", text, size - 3);
+        snprintf(text + strlen(text), 3, ")'");
+        return;
+    case DIAGNOSIS_CLIENT:
+        snprintf(text, size, "lastack scan%s --older-than 30s", ports);
+        return;
+    default:
+        snprintf(text, size, "lastack scan%s --watch", ports);
+        return;
+    }
 }
 
 /* ---- remedies ---- */

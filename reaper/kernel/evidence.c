@@ -1,6 +1,7 @@
 #include "reaper/kernel/evidence.h"
 
-#include <dirent.h>
+#include "reaper/array.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -39,9 +40,32 @@ void evidence_read(const struct survey *survey, const char *path, char *text, si
     text[length > 0 ? length : 0] = '\0';
 }
 
+/* Keeps what tells later whether its program has done anything with it. */
+static void flow_keep(struct evidence_sample *sample, const struct diag_row *row)
+{
+    if (!sample->wanted[row->id.local.port])
+        return;
+    struct evidence_flow *larger =
+        sample->flow_count == EVIDENCE_FLOWS
+            ? NULL
+            : array_grow(sample->flows, sample->flow_count, &sample->flow_room, sizeof *larger);
+    if (!larger) {
+        sample->flows_incomplete = true;
+        return;
+    }
+    sample->flows = larger;
+    larger[sample->flow_count++] = (struct evidence_flow){
+        .cookie = row->id.cookie,
+        .done_bytes = row->info.sent_bytes + row->info.received_bytes - row->rqueue_bytes,
+        .port = row->id.local.port,
+        .taken = row->inode != 0,
+    };
+}
+
 static int established_row(void *context, const struct diag_row *row)
 {
     struct evidence_sample *sample = context;
+    flow_keep(sample, row);
     sample->by_local[row->id.local.port]++;
     sample->by_remote[row->id.remote.port]++;
     sample->established_all++;
@@ -54,6 +78,13 @@ static void established_restart(void *context)
     memset(sample->by_local, 0, sizeof sample->by_local);
     memset(sample->by_remote, 0, sizeof sample->by_remote);
     sample->established_all = 0;
+    sample->flow_count = 0;
+}
+
+static int flow_order(const void *a, const void *b)
+{
+    const struct evidence_flow *left = a, *right = b;
+    return left->cookie < right->cookie ? -1 : left->cookie > right->cookie;
 }
 
 static int established_count(struct survey *survey, struct evidence_sample *sample)
@@ -61,11 +92,45 @@ static int established_count(struct survey *survey, struct evidence_sample *samp
     const struct diag_filter filter = {.states = DIAG_STATE_BIT(DIAG_ESTABLISHED),
                                        .side = DIAG_EITHER,
                                        .ports = survey->filter.ports,
-                                       .port_count = survey_dump_ports(&survey->filter)};
+                                       .port_count = survey_dump_ports(&survey->filter),
+                                       .want_info = true};
     const struct netlink_sink sink = {
         .row = established_row, .restart = established_restart, .context = sample};
     established_restart(sample);
-    return netlink_dump(survey->netlink, &filter, &sink);
+    for (size_t i = 0; i < survey->now.leak_count; i++)
+        sample->wanted[survey->now.leaks[i].row.id.local.port] = true;
+    for (size_t i = 0; i < survey->filter.port_count; i++)
+        sample->wanted[survey->filter.ports[i]] = true;
+    int error = netlink_dump(survey->netlink, &filter, &sink);
+    if (!error && sample->flow_count > 1)
+        qsort(sample->flows, sample->flow_count, sizeof *sample->flows, flow_order);
+    return error;
+}
+
+/* How many descriptors those have who hold or listen. */
+static int files_count(struct survey *survey, struct evidence_sample *sample)
+{
+    int error = survey_owners(survey);
+    if (error)
+        return error;
+    sample->files = calloc(survey->owners.process_count + 1, sizeof *sample->files);
+    if (!sample->files)
+        return -ENOMEM;
+    for (size_t i = 0; i < survey->owners.process_count; i++) {
+        pid_t pid = survey->owners.processes[i].pid;
+        sample->files[sample->files_count++] =
+            (struct files_process){.pid = pid, .open = files_open(survey->proc_fd, pid)};
+    }
+    return 0;
+}
+
+void evidence_sample_clear(struct evidence_sample *sample)
+{
+    free(sample->flows);
+    free(sample->files);
+    sample->flows = NULL;
+    sample->files = NULL;
+    sample->flow_count = sample->files_count = 0;
 }
 
 int evidence_sample(struct survey *survey, uint64_t now_ms, struct evidence_sample *sample)
@@ -79,7 +144,8 @@ int evidence_sample(struct survey *survey, uint64_t now_ms, struct evidence_samp
     evidence_read(survey, "self/net/netstat", text, sizeof text);
     sample->overflows = counter_find(text, "TcpExt: ", "ListenOverflows");
     sample->at_ms = now_ms;
-    return established_count(survey, sample);
+    error = established_count(survey, sample);
+    return error ? error : files_count(survey, sample);
 }
 
 static size_t established_of(const struct evidence_sample *sample, struct survey_service service)
@@ -96,6 +162,52 @@ static bool is_symptom(const struct leak *leak, uint64_t now_ms, struct survey_s
     return survey_service_has(service, leak) && leak_age_ms(leak, now_ms, NULL) >= EVIDENCE_SYMPTOM_MS;
 }
 
+static void gather_waiter(const struct survey *survey, const struct leak *leak, struct evidence *evidence)
+{
+    const struct owner_holder *holder;
+    if (!evidence->waiter && leak->peer_inode && owners_of(&survey->owners, leak->peer_inode, &holder) > 0)
+        evidence->waiter = &survey->owners.processes[holder->process];
+}
+
+/* Keeps the pid, once, while there is room. */
+static void pid_add(pid_t pids[EVIDENCE_PIDS], size_t *count, pid_t pid)
+{
+    for (size_t i = 0; i < *count && i < EVIDENCE_PIDS; i++)
+        if (pids[i] == pid)
+            return;
+    if (*count < EVIDENCE_PIDS)
+        pids[(*count)++] = pid;
+}
+
+/* PostgreSQL writes "postgres: user database host(port) SELECT" over its arguments while a backend works,
+ * and "idle" while it waits for its client (postgresql.org, "Standard Unix Tools"). */
+static bool is_querying(const struct owner_process *process)
+{
+    static const char title[] = "postgres: ";
+    const char *address = strrchr(process->command, ')');
+    return strncmp(process->command, title, sizeof title - 1) == 0 && address && address[1] == ' ' &&
+           !strstr(address, "idle");
+}
+
+/* Which of its holders are stopped, or at a query. */
+static void gather_holders(const struct survey *survey, const struct leak *leak, struct evidence *evidence)
+{
+    struct survey_held held = survey_holders(survey, leak);
+    bool stopped = false, querying = false;
+    for (size_t i = 0; i < held.count; i++) {
+        const struct owner_process *process = &survey->owners.processes[held.first[i].process];
+        bool halted = process->state == 'T' || process->state == 't';
+        if (halted)
+            pid_add(evidence->stopped, &evidence->stopped_count, process->pid);
+        else if (is_querying(process))
+            pid_add(evidence->querying, &evidence->querying_count, process->pid);
+        stopped = stopped || halted;
+        querying = querying || (!halted && is_querying(process));
+    }
+    evidence->stopped_sockets += stopped;
+    evidence->query_sockets += querying;
+}
+
 static void gather_rows(const struct survey *survey, struct survey_service service, struct evidence *evidence)
 {
     enum { KEEPALIVE_TIMER = 2 };
@@ -106,6 +218,11 @@ static void gather_rows(const struct survey *survey, struct survey_service servi
         uint64_t age_ms = leak_age_ms(leak, survey->now_ms, NULL);
         evidence->close_wait++;
         evidence->by_cause[leak->cause]++;
+        evidence->waiting[leak->cause] += leak->peer == TRIAGE_PEER_HALF_CLOSED;
+        evidence->far += leak->peer == TRIAGE_PEER_REMOTE;
+        evidence->came += !triage_find(&survey->before, leak->row.id.cookie);
+        gather_waiter(survey, leak, evidence);
+        gather_holders(survey, leak, evidence);
         evidence->zero_bytes += leak->row.info.received_bytes <= 1; /* the FIN counts one */
         evidence->with_keepalive += leak->row.timer == KEEPALIVE_TIMER;
         evidence->peers_closed_here += leak->peer == TRIAGE_PEER_CLOSED;
@@ -120,7 +237,8 @@ static void gather_before(const struct survey *survey, struct survey_service ser
 {
     for (size_t i = 0; i < survey->before.leak_count; i++) {
         const struct leak *leak = &survey->before.leaks[i];
-        evidence->close_wait_before += is_symptom(leak, before_ms, service);
+        evidence->went +=
+            is_symptom(leak, before_ms, service) && !triage_find(&survey->now, leak->row.id.cookie);
         if (!survey_service_has(service, leak) || leak->cause != TRIAGE_NEVER_ACCEPTED)
             continue;
         const struct leak *now = triage_find(&survey->now, leak->row.id.cookie);
@@ -148,51 +266,142 @@ static void backlog_of(const struct triage *triage, struct survey_service servic
 
 /* ---- its process ---- */
 
-/* How many descriptors a process has; 0 when that is not told. */
-static uint64_t files_open(const struct survey *survey, pid_t pid)
+static const struct evidence_flow *flow_find(const struct evidence_sample *sample, uint64_t cookie)
 {
-    char path[48];
-    snprintf(path, sizeof path, "%d/fd", pid);
-    int fd = openat(survey->proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    uint64_t count = 0;
-    if (!directory) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
+    const struct evidence_flow key = {.cookie = cookie};
+    if (sample->flow_count == 0)
+        return NULL;
+    return bsearch(&key, sample->flows, sample->flow_count, sizeof key, flow_order);
+}
+
+/* What the program did with others meanwhile. */
+static void gather_flows(struct survey_service service, const struct evidence_sample *before,
+                         const struct evidence_sample *after, struct evidence *evidence)
+{
+    if (service.client_side || service.port == 0 || !before->wanted[service.port] ||
+        before->flows_incomplete || after->flows_incomplete)
+        return;
+    evidence->others_known = true;
+    for (size_t i = 0; i < after->flow_count; i++) {
+        const struct evidence_flow *now = &after->flows[i], *then = flow_find(before, now->cookie);
+        if (now->port != service.port || !now->taken)
+            continue;
+        evidence->accepted += !then || !then->taken;
+        evidence->moved += then && then->taken && then->done_bytes != now->done_bytes;
     }
-    for (const struct dirent *entry; (entry = readdir(directory));)
-        count += entry->d_name[0] != '.';
-    closedir(directory);
-    return count;
 }
 
-static void gather_files(const struct survey *survey, struct evidence *evidence)
+static bool listens(const struct survey *survey, uint16_t port, const struct owner_process *process)
 {
-    char path[48], text[4096];
-    snprintf(path, sizeof path, "%d/limits", evidence->owner->pid);
-    evidence_read(survey, path, text, sizeof text);
-    const char *line = strstr(text, "Max open files");
-    if (line)
-        evidence->owner_files_limit = strtoull(line + strlen("Max open files"), NULL, 10);
-    evidence->owner_files = files_open(survey, evidence->owner->pid);
+    for (size_t i = 0; i < survey->now.listener_count; i++) {
+        const struct owner_holder *holder;
+        if (survey->now.listeners[i].id.local.port != port)
+            continue;
+        size_t count = owners_of(&survey->owners, survey->now.listeners[i].inode, &holder);
+        for (size_t k = 0; k < count; k++)
+            if (&survey->owners.processes[holder[k].process] == process)
+                return true;
+    }
+    return false;
 }
 
-static void gather_owner(const struct survey *survey, struct survey_service service,
+/* From where on descriptors are nearly gone, and how many dead ones are worth a word. */
+enum { FILES_SHORT_PERCENT = 90, FILES_DEAD = 10 };
+
+bool evidence_files_short(uint64_t open, uint64_t limit)
+{
+    return limit > 0 && limit != UINT64_MAX && open * 100 >= limit * FILES_SHORT_PERCENT;
+}
+
+static bool files_ail(const struct files_process *files)
+{
+    return files->dead >= FILES_DEAD || evidence_files_short(files->open, files->soft);
+}
+
+/* Nobody leaks sockets: who listens, and of several the one that has most dead descriptors. */
+static void owner_by_listening(const struct survey *survey, const struct files *files,
+                               struct survey_service service, struct evidence *evidence)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < survey->owners.process_count && !service.client_side; i++) {
+        size_t ails = files->processes[i].dead + files_ail(&files->processes[i]) + 1;
+        if (ails <= most || !listens(survey, service.port, &survey->owners.processes[i]))
+            continue;
+        most = ails;
+        evidence->owner = &survey->owners.processes[i];
+    }
+}
+
+static void gather_files(const struct survey *survey, const struct files *files,
+                         const struct evidence_sample *before, struct evidence *evidence)
+{
+    const struct files_process *own = &files->processes[evidence->owner - survey->owners.processes];
+    evidence->owner_files = own->open;
+    evidence->owner_files_limit = own->soft == UINT64_MAX ? 0 : own->soft;
+    evidence->owner_files_hard = own->hard;
+    evidence->owner_dead = own->dead;
+    for (size_t i = 0; i < before->files_count; i++)
+        if (before->files[i].pid == own->pid)
+            evidence->owner_files_before = before->files[i].open;
+}
+
+/* Who listens on a port of this host; pid 0 when that is not seen. */
+static void upstream_owner(const struct survey *survey, const struct files *files, struct evidence *evidence)
+{
+    uint32_t inode = files->listeners[evidence->upstream.port];
+    struct owners owners;
+    const struct owner_holder *holder;
+    if (!evidence->upstream_here || owners_find_until(&owners, survey->proc_fd, &inode, 1, survey->stop))
+        return;
+    if (owners_of(&owners, inode, &holder) > 0)
+        evidence->upstream_owner = owners.processes[holder->process];
+    owners_clear(&owners);
+}
+
+/* Where the owner itself waits for an answer. Of several services the one that it waits for longest. */
+static void gather_upstream(const struct survey *survey, const struct files *files, struct evidence *evidence)
+{
+    uint32_t index = (uint32_t)(evidence->owner - survey->owners.processes);
+    for (size_t i = 0; i < files->socket_count; i++) {
+        const struct files_socket *socket = &files->sockets[i];
+        if (socket->process != index || !socket->asks || socket->waited_ms <= evidence->upstream_waited_ms)
+            continue;
+        evidence->upstream_waited_ms = socket->waited_ms;
+        evidence->upstream = socket->remote;
+        evidence->upstream_here =
+            memcmp(socket->local.host, socket->remote.host, sizeof socket->local.host) == 0 &&
+            files->listeners[socket->remote.port];
+    }
+    for (size_t i = 0; i < files->socket_count && evidence->upstream_waited_ms; i++)
+        evidence->upstream_count += files->sockets[i].process == index && files->sockets[i].asks &&
+                                    diag_endpoint_equal(&files->sockets[i].remote, &evidence->upstream);
+    if (evidence->upstream_count)
+        upstream_owner(survey, files, evidence);
+}
+
+static void gather_owner(const struct survey *survey, const struct files *files,
+                         const struct evidence_sample *before, struct survey_service service,
                          struct evidence *evidence)
 {
     size_t count = 0;
     struct survey_sum *sums = survey_sums(survey, &service, EVIDENCE_SYMPTOM_MS, &count);
-    for (size_t i = 0; i < count && !evidence->owner; i++) {
-        if (!sums[i].process)
+    for (size_t i = 0; i < count; i++) {
+        if (!evidence->owner)
+            evidence->owner = sums[i].process;
+        if (!sums[i].process || sums[i].process != evidence->owner)
             continue;
-        evidence->owner = sums[i].process;
-        evidence->owner_count = sums[i].count - sums[i].by_cause[TRIAGE_NEVER_ACCEPTED];
-        memcpy(evidence->owner_by_cause, sums[i].by_cause, sizeof sums[i].by_cause);
+        evidence->owner_count += sums[i].count - sums[i].by_cause[TRIAGE_NEVER_ACCEPTED];
+        for (enum triage_cause cause = 0; cause < TRIAGE_CAUSE_COUNT; cause++)
+            evidence->owner_by_cause[cause] += sums[i].by_cause[cause];
     }
     free(sums);
-    if (evidence->owner)
-        gather_files(survey, evidence);
+    if (!evidence->owner)
+        owner_by_listening(survey, files, service, evidence);
+    if (!evidence->owner)
+        return;
+    evidence->owner_runtime = runtime_of(survey->proc_fd, evidence->owner);
+    gather_files(survey, files, before, evidence);
+    gather_upstream(survey, files, evidence);
 }
 
 /* ---- its clients ---- */
@@ -274,8 +483,26 @@ static int service_add(struct evidence_set *set, struct survey_service service)
     return 0;
 }
 
-/* Those that were asked for; those with symptoms; and those whose accept queue is full. */
-static int services_find(const struct survey *survey, struct evidence_set *set)
+/* One port of each process that listens and whose descriptors are dead or nearly gone. */
+static int services_find_by_files(const struct survey *survey, const struct files *files,
+                                  struct evidence_set *set)
+{
+    int error = 0;
+    for (size_t i = 0; !error && i < files->process_count; i++) {
+        bool found = !files_ail(&files->processes[i]);
+        for (size_t k = 0; !error && !found && k < survey->now.listener_count; k++) {
+            uint16_t port = survey->now.listeners[k].id.local.port;
+            found = listens(survey, port, &survey->owners.processes[i]);
+            if (found)
+                error = service_add(set, (struct survey_service){.port = port});
+        }
+    }
+    return error;
+}
+
+/* Those that were asked for; those with symptoms; those whose accept queue is full; and those who run out of
+ * descriptors. */
+static int services_find(const struct survey *survey, const struct files *files, struct evidence_set *set)
 {
     int error = 0;
     for (size_t i = 0; !error && i < survey->filter.port_count; i++)
@@ -290,13 +517,16 @@ static int services_find(const struct survey *survey, struct evidence_set *set)
         if (evidence_queue_full(row->rqueue_bytes, row->wqueue_bytes))
             error = service_add(set, (struct survey_service){.port = row->id.local.port});
     }
+    if (!error && !survey->filter.to_count)
+        error = services_find_by_files(survey, files, set);
     if (!error && set->count == 0)
         error = service_add(set, (struct survey_service){.port = 0});
     return error;
 }
 
-static void gather_service(const struct survey *survey, const struct evidence_sample *before,
-                           const struct evidence_sample *after, struct evidence_service *found)
+static void gather_service(const struct survey *survey, const struct files *files,
+                           const struct evidence_sample *before, const struct evidence_sample *after,
+                           struct evidence_service *found)
 {
     struct survey_service service = found->service;
     struct evidence *evidence = &found->evidence;
@@ -315,19 +545,29 @@ static void gather_service(const struct survey *survey, const struct evidence_sa
     backlog_of(&survey->now, service, &evidence->backlog_used, &evidence->backlog_size);
     gather_before(survey, service, before->at_ms, evidence);
     gather_rows(survey, service, evidence);
-    gather_owner(survey, service, evidence);
+    gather_flows(service, before, after, evidence);
+    gather_owner(survey, files, before, service, evidence);
     gather_network(survey, service, evidence);
 }
 
 int evidence_gather(struct survey *survey, const struct evidence_sample *before,
                     const struct evidence_sample *after, struct evidence_set *set)
 {
+    struct files files = {0};
     *set = (struct evidence_set){0};
-    int error = survey_owners(survey);
+    size_t count = survey->owners.process_count;
+    pid_t *pids = calloc(count + 1, sizeof *pids);
+    int error = pids ? 0 : -ENOMEM;
+    for (size_t i = 0; pids && i < count; i++)
+        pids[i] = survey->owners.processes[i].pid;
     if (!error)
-        error = services_find(survey, set);
+        error = files_read(&files, survey->proc_fd, survey->netlink, pids, count);
+    if (!error)
+        error = services_find(survey, &files, set);
     for (size_t i = 0; !error && i < set->count; i++)
-        gather_service(survey, before, after, &set->services[i]);
+        gather_service(survey, &files, before, after, &set->services[i]);
+    files_clear(&files);
+    free(pids);
     return error;
 }
 

@@ -71,10 +71,13 @@ enum guard guard_check(const struct leak *leak, const struct guard_policy *polic
 
 uint32_t *guard_inodes(const struct triage *triage, size_t *count)
 {
-    uint32_t *inodes = calloc(triage->leak_count + triage->listener_count + 1, sizeof *inodes);
+    uint32_t *inodes = calloc(2 * triage->leak_count + triage->listener_count + 1, sizeof *inodes);
     *count = 0;
     for (size_t i = 0; inodes && i < triage->leak_count; i++)
         inodes[(*count)++] = triage->leaks[i].row.inode;
+    for (size_t i = 0; inodes && i < triage->leak_count; i++)
+        if (triage->leaks[i].peer_inode)
+            inodes[(*count)++] = triage->leaks[i].peer_inode;
     for (size_t i = 0; inodes && i < triage->listener_count; i++)
         inodes[(*count)++] = triage->listeners[i].inode;
     return inodes;

@@ -56,7 +56,8 @@ enum guard {
         GUARD_COUNT
 };
 
-/* The inodes whose holders guard_learn() needs: of all leaks and of all listening sockets. An array of *count
+/* The inodes whose holders guard_learn() needs: of all leaks, of their half-closed peers on this host, and of
+ * all listening sockets. An array of *count
  * that the caller frees, or NULL without memory. */
 uint32_t *guard_inodes(const struct triage *triage, size_t *count);
 

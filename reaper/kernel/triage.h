@@ -24,7 +24,7 @@
 /* Why a socket is in CLOSE_WAIT, from its inode and its receive queue (in which the FIN counts one byte). */
 #define TRIAGE_CAUSE_MAP(X)                                                                                  \
     X(TRIAGE_NO_CAUSE, "-", "not in CLOSE_WAIT")                                                             \
-    X(TRIAGE_READ_EOF, "read-eof", "the program has read EOF and never closed")                              \
+    X(TRIAGE_READ_EOF, "read-eof", "everything was read, most likely EOF too, and it was never closed")      \
     X(TRIAGE_EOF_UNREAD, "eof-unread", "the program has never read EOF: stuck, stopped or paused")           \
     X(TRIAGE_DATA_UNREAD, "data-unread", "unread data and EOF: an overloaded or deadlocked reader")          \
     X(TRIAGE_NEVER_ACCEPTED, "never-accepted", "still in the accept queue")

@@ -1,7 +1,10 @@
 """`lastack doctor`: names what is wrong, with evidence, and what helps."""
 
+import contextlib
 import json
 import os
+import pathlib
+import resource
 import socket
 import subprocess
 import unittest
@@ -33,6 +36,12 @@ def doctor(port, *options, before=()):
     return {**report, **report["ports"][0]}
 
 
+def wait_channel(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/wchan").read_text()
+    return ""
+
+
 class Diagnoses(unittest.TestCase):
     def test_nothing(self):
         with Owner() as owner:
@@ -45,12 +54,64 @@ class Diagnoses(unittest.TestCase):
 
     def test_a_program_error(self):
         with Owner() as owner:
-            owner.leak(30)
+            owner.leak(30, close=True)
             older_than(1, owner.port, 30)
             report = doctor(owner.port)
             self.assertEqual((report["diagnosis"], report["status"], report["close_wait"]), ("program-error", 1, 30))
             self.assertIn(f"(pid {owner.pid}) holds 30", report["evidence"])
             self.assertEqual(report["next"], f"lastack reap --port {owner.port} --older-than 2m --action finish")
+
+    def test_a_client_that_still_waits_is_no_leak(self):
+        with Owner() as owner:
+            owner.leak(5)
+            older_than(1, owner.port, 5)
+            report = doctor(owner.port)
+            self.assertEqual(report["diagnosis"], "client-waits")
+            self.assertIn(f"One of those clients is {pathlib.Path('/proc/self/comm').read_text().strip()} "
+                          f"(pid {os.getpid()})", report["evidence"])
+            self.assertNotIn("reap", report["next"])
+            owner.leak(6, close=True)
+            older_than(1, owner.port, 11)
+            report = doctor(owner.port)
+            self.assertEqual([row["diagnosis"] for row in report["verdicts"]], ["program-error", "client-waits"])
+            self.assertIn("have nothing left to read", report["evidence"])
+
+    def test_forgotten_by_a_program_that_serves_others(self):
+        with Owner() as owner:
+            others = owner.connect(4)
+            fds = owner.accept(4)
+            owner.leak(9, read=False, data=b"x", close=True)
+            older_than(1, owner.port, 9)
+            self.assertEqual(doctor(owner.port)["diagnosis"], "stuck")
+            command = [LASTACK, "doctor", "--port", str(owner.port), "--for", "1s", "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                while process.poll() is None:
+                    for client in others:
+                        client.sendall(b"?")
+                    owner.echo(fds)
+                row = json.loads(process.communicate(timeout=BOUND_S)[0])["ports"][0]
+            self.assertEqual(row["diagnosis"], "forgotten", row)
+            self.assertIn("read or sent on 4: it runs", "\n".join(row["verdicts"][0]["evidence"]))
+
+    def test_all_stopped_processes_are_named(self):
+        owners = [Owner(shared=True)]
+        owners += [Owner(port=owners[0].port, shared=True) for _ in range(2)]
+        try:
+            port = owners[0].port
+            while not all(owner.accept_waiting() for owner in owners):
+                owners[0].connect(8)
+            for client in owners[0].clients:
+                client.close()
+            for owner in owners:
+                owner.stop()
+            wait_for(lambda: all(row["age_ms"] >= 1000 for row in scan("--port", port).values()), "they are old")
+            report = doctor(port)
+            self.assertEqual(report["diagnosis"], "stuck")
+            self.assertEqual(sorted(report["next"].split()[2:]), sorted(str(owner.pid) for owner in owners))
+            self.assertIn("3 processes are stopped", report["evidence"])
+        finally:
+            for owner in owners:
+                owner.end()
 
     def test_a_stopped_program(self):
         with Owner() as owner:
@@ -71,7 +132,7 @@ class Diagnoses(unittest.TestCase):
             report = doctor(owner.port)
             self.assertEqual(report["diagnosis"], "stuck")
             self.assertIn("10 of them also data", report["evidence"])
-            self.assertIn(f"gdb -p {owner.pid}", report["next"])
+            self.assertIn(f"py-spy dump --pid {owner.pid}", report["next"])
 
     def test_a_program_that_does_not_accept(self):
         for backlog, fill in ((8, 9), (4096, 3)):  # the kernel's bound is backlog + 1
@@ -84,7 +145,7 @@ class Diagnoses(unittest.TestCase):
                 self.assertIn(f"The accept queue of port {owner.port} holds {fill} of {backlog};", report["evidence"])
                 self.assertIn("None of them left the queue", report["evidence"])
                 self.assertEqual(report["owner"]["pid"], owner.pid)
-                self.assertIn(f"gdb -p {owner.pid}", report["next"])
+                self.assertIn(f"py-spy dump --pid {owner.pid}", report["next"])
 
     def test_load(self):
         with Owner(backlog=8) as owner:
@@ -107,13 +168,13 @@ class Diagnoses(unittest.TestCase):
         subprocess.run(["ip", "address", "add", "198.51.100.7/32", "dev", "lo"], check=True)
         try:
             with Owner("0.0.0.0") as owner:
-                owner.leak(30, source="198.51.100.7")
+                owner.leak(30, source="198.51.100.7", close=True)
                 older_than(1, owner.port, 30)
                 report = doctor(owner.port)
-                self.assertEqual(report["diagnosis"], "client")
+                self.assertEqual(report["diagnosis"], "program-error")  # a gateway would look the same
                 self.assertIn("30 of 30 sockets in CLOSE_WAIT come from 198.51.100.0/24.", report["evidence"])
                 self.assertIn("30 of them closed without having sent a byte", report["evidence"])
-                self.assertIn("program-error", [verdict["diagnosis"] for verdict in report["verdicts"]])
+                self.assertIn("client", [verdict["diagnosis"] for verdict in report["verdicts"]])
         finally:
             subprocess.run(["ip", "address", "delete", "198.51.100.7/32", "dev", "lo"], check=True)
 
@@ -121,18 +182,23 @@ class Diagnoses(unittest.TestCase):
         with Owner() as owner:
             owner.connect(20)
             owner.accept(20)
-            owner.leak(3)
+            owner.leak(3, close=True)
             older_than(1, owner.port, 3)
-            owner.leak(2)  # younger than a second at the first look, older at the second
-            report = doctor(owner.port, "--for", "2s")
-            self.assertIn("2 more of them within 2 s, while 20 connections", report["evidence"])
-            self.assertIn("it is not the load that grows", report["evidence"])
+            self.assertRegex(doctor(owner.port)["evidence"], r"did not become more within 0\.\d+ s: 0 came, 0 went")
+            command = [LASTACK, "doctor", "--port", str(owner.port), "--for", "3s", "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                wait_for(lambda: wait_channel(process.pid) == "hrtimer_nanosleep", "it has looked once")
+                owner.leak(2, close=True)
+                row = json.loads(process.communicate(timeout=BOUND_S)[0])["ports"][0]
+            evidence = "\n".join(row["verdicts"][0]["evidence"])
+            self.assertRegex(evidence, r"2 came and 0 went within \S+ s, while 20 connections")
+            self.assertIn("it is not the load that grows", evidence)
 
 
 class Ports(unittest.TestCase):
     def test_each_has_its_own_process_cause_and_advice(self):
         with Owner() as leaky, Owner() as stopped, Owner() as healthy:
-            leaky.leak(30)
+            leaky.leak(30, close=True)
             stopped.leak(4, read=False)
             stopped.stop()
             healthy.connect(2)
@@ -161,7 +227,7 @@ class Ports(unittest.TestCase):
 
     def test_the_text_has_a_part_and_a_command_a_port(self):
         with Owner() as leaky, Owner() as stopped:
-            leaky.leak(5)
+            leaky.leak(5, close=True)
             stopped.leak(3, read=False)
             stopped.stop()
             older_than(1, leaky.port, 5)
@@ -191,6 +257,41 @@ class Ports(unittest.TestCase):
             self.assertIn("This host opened them", row["evidence"])
             result = lastack("doctor", "--for", "100ms")
             self.assertIn(f"Connections of this host to port {port}: A stuck program", result.output)
+
+
+class Descriptors(unittest.TestCase):
+    def test_a_reap_is_no_cure(self):
+        with Owner() as owner:
+            owner.leak(30, close=True)
+            older_than(1, owner.port, 30)
+            lastack("reap", "--port", owner.port, "--older-than", "0s", "--between", "50ms", "--action", "destroy", "--yes")
+            self.assertEqual(owner.in_close_wait(), set())
+            report = doctor(owner.port)
+            self.assertEqual((report["diagnosis"], report["status"]), ("descriptors", 1))
+            self.assertEqual(report["descriptors_dead"], 30)
+            self.assertIn("30 of them are dead", report["evidence"])
+            self.assertEqual(doctor_all("--for", "100ms")["diagnosis"], "descriptors")  # nobody has named the port
+
+    def test_when_they_are_out_and_what_a_higher_limit_buys(self):
+        with Owner() as owner:
+            owner.leak(30, close=True)
+            older_than(1, owner.port, 30)
+            used = len(os.listdir(f"/proc/{owner.pid}/fd"))
+            hard = resource.prlimit(owner.pid, resource.RLIMIT_NOFILE)[1]
+            resource.prlimit(owner.pid, resource.RLIMIT_NOFILE, (used, hard))
+            report = doctor(owner.port)
+            self.assertEqual(report["diagnosis"], "descriptors")
+            self.assertIn(f"{used} of {used} descriptors open", report["evidence"])
+            self.assertIn("It has none left", report["evidence"])
+            self.assertTrue(report["next"].startswith(f"prlimit --pid {owner.pid} --nofile={hard}:"), report["next"])
+            resource.prlimit(owner.pid, resource.RLIMIT_NOFILE, (used + 100, hard))
+            command = [LASTACK, "doctor", "--port", str(owner.port), "--for", "1s", "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                wait_for(lambda: wait_channel(process.pid) == "hrtimer_nanosleep", "it has looked once")
+                owner.leak(20, close=True)
+                row = json.loads(process.communicate(timeout=BOUND_S)[0])["ports"][0]
+            evidence = "\n".join(line for verdict in row["verdicts"] for line in verdict["evidence"])
+            self.assertRegex(evidence, r"20 more within \S+ s: at that pace it is out in \d+ s\.")
 
 
 class Settings(unittest.TestCase):
@@ -227,7 +328,7 @@ class Settings(unittest.TestCase):
 class Answers(unittest.TestCase):
     def test_the_text_ends_with_the_command_to_run_next(self):
         with Owner() as owner:
-            owner.leak()
+            owner.leak(close=True)
             older_than(1, owner.port, 1)
             result = lastack("doctor", "--port", owner.port, "--for", "100ms")
             self.assertEqual(result.status, 1)
@@ -260,7 +361,7 @@ class Answers(unittest.TestCase):
     @unittest.skipUnless(os.geteuid() == 0, "needs root to drop rights from")
     def test_an_owner_that_is_not_visible(self):
         with Owner() as owner:
-            owner.leak(3)
+            owner.leak(3, close=True)
             wait_for(lambda: all(row["age_ms"] >= 1000 for row in scan("--port", owner.port).values()), "they are old")
             report = doctor(owner.port, before=as_nobody())
             self.assertEqual((report["diagnosis"], report["not_visible"]), ("program-error", 3))

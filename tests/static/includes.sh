@@ -34,7 +34,7 @@ proxy/         | proxy/command/command.h proxy/command/process.h version.h |
 '
 
 libc='sys/ linux/ asm/ net/ netinet/ arpa/
-argp.h assert.h ctype.h dirent.h dlfcn.h endian.h err.h errno.h execinfo.h fcntl.h fnmatch.h getopt.h glob.h grp.h
+argp.h assert.h ctype.h dirent.h dlfcn.h elf.h endian.h err.h errno.h execinfo.h fcntl.h fnmatch.h getopt.h glob.h grp.h
 ifaddrs.h inttypes.h limits.h locale.h malloc.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h search.h
 semaphore.h setjmp.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h
 stdnoreturn.h string.h strings.h syslog.h termios.h threads.h time.h ucontext.h unistd.h wchar.h'
