@@ -26,6 +26,8 @@ rsync
 openssh-server      # ssh, and git over it
 openssh-client
 git
+nodejs              # services that leak
+default-jdk-headless
 nginx-light
 libnginx-mod-stream
 haproxy

@@ -117,11 +117,13 @@ static int inode_order(const void *a, const void *b)
 
 enum { ASKS_MS = 1000 };
 
+/* The kernel sets the time of what was received last when a connection is made, too. */
 static bool row_asks(const struct diag_row *row)
 {
     const struct diag_info *info = &row->info;
     return row->state == DIAG_ESTABLISHED && row->has_info && info->sent_bytes > 0 &&
-           info->last_data_sent_ms >= ASKS_MS && info->last_data_sent_ms < info->last_data_recv_ms;
+           info->last_data_sent_ms >= ASKS_MS &&
+           (info->received_bytes == 0 || info->last_data_sent_ms < info->last_data_recv_ms);
 }
 
 static int row_take(void *context, const struct diag_row *row)
