@@ -17,6 +17,7 @@ enum {
     KEY_PID = 256,
     KEY_CLIENT,
     KEY_BETWEEN,
+    KEY_WATCH,
     KEY_WAITING,
     KEY_UNSEEN,
     KEY_EXPLAIN
@@ -43,6 +44,8 @@ static const struct argp_option options[] = {
     {"explain", KEY_EXPLAIN, NULL, 0, "Print what keeps a socket from being touched, and what overrides it",
      0},
     {"between", KEY_BETWEEN, "DURATION", 0, "Time between the two dumps that must show it (default 1s)", 0},
+    {"watch-for", KEY_WATCH, "DURATION", 0,
+     "Watch that long first, by cookie: for sockets that keepalive makes look young", 0},
     {"yes", KEY_YES, NULL, 0, "Do it; without this, only say what would be done", 0},
     {0},
 };
@@ -52,7 +55,7 @@ struct arguments {
     struct argument_pids pids;
     struct guard_policy policy;
     enum ladder_action action;
-    uint64_t between_ms;
+    uint64_t between_ms, watch_ms;
     bool yes, explain;
 };
 
@@ -115,6 +118,9 @@ static error_t option_parse(int key, char *text, struct argp_state *state)
         return 0;
     case KEY_YES:
         arguments->yes = true;
+        return 0;
+    case KEY_WATCH:
+        arguments->watch_ms = argument_duration(state, "--watch-for", text);
         return 0;
     case ARGP_KEY_END:
         arguments_check(state, arguments);
@@ -379,15 +385,24 @@ static void targets_print(const struct plan *plan)
 /* By how much they miss the bound. */
 static void young_print(const struct plan *plan)
 {
+    enum { KEEPALIVE_TIMER = 2 };
     char bound[SHOW_AGE_TEXT], oldest[SHOW_AGE_TEXT];
     uint64_t oldest_ms = 0;
+    size_t kept_alive = 0;
     for (size_t i = 0; i < plan->target_count; i++) {
+        kept_alive +=
+            plan->targets[i].guard == GUARD_TOO_YOUNG && plan->targets[i].leak->row.timer == KEEPALIVE_TIMER;
         uint64_t quiet_ms = leak_quiet_ms(plan->targets[i].leak, plan->survey.now_ms);
         if (plan->targets[i].guard == GUARD_TOO_YOUNG && quiet_ms > oldest_ms)
             oldest_ms = quiet_ms;
     }
     printf("The oldest of these is %s, --older-than is %s.\n", show_age(oldest_ms, oldest),
            show_age(plan->arguments->policy.older_than_ms, bound));
+    if (kept_alive)
+        printf("%zu of them have keepalive, which makes them look young again at each probe: one look never "
+               "sees "
+               "them old.\nTo watch them first by their cookies: --watch-for %s.\n",
+               kept_alive, show_age(plan->arguments->policy.older_than_ms, bound));
 }
 
 /* Why the others are left alone, one line a reason. */
@@ -496,15 +511,19 @@ static void plan_text(const struct plan *plan)
 
 /* ---- */
 
-/* Two dumps, so that every guard has what it needs, and who holds what the second one showed. */
+/* Two dumps, or as many as fit into the time to watch, so that every guard has what it needs, and who
+ * holds what the second one showed. */
 static int plan_look(struct plan *plan)
 {
     struct survey *survey = &plan->survey;
     int error = show_look(survey, command);
     if (error)
         return error;
-    show_sleep_ms(plan->arguments->between_ms);
-    error = show_look(survey, command);
+    uint64_t began_ms = show_clock_ms();
+    do {
+        show_sleep_ms(plan->arguments->between_ms);
+        error = show_look(survey, command);
+    } while (!error && show_clock_ms() - began_ms < plan->arguments->watch_ms);
     return error ? error : show_owners(survey, command);
 }
 

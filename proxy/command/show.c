@@ -24,8 +24,8 @@ void show_sleep_ms(uint64_t ms)
 
 int show_failure(const char *command, const char *what, int error)
 {
-    if (error == -ENOENT) /* only a dump says that */
-        what = "this kernel can't list TCP sockets (CONFIG_INET_TCP_DIAG)";
+    if (error == -ENOENT || error == -EOPNOTSUPP) /* only a dump says that */
+        what = "this kernel can't list TCP sockets now: it lacks tcp_diag; as root: modprobe tcp_diag";
     fprintf(stderr, "%s: %s: %s (%s)\n", command, what, error_text(error), error_name(error));
     return error;
 }

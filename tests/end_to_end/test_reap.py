@@ -153,6 +153,17 @@ class Guards(unittest.TestCase):
             self.assertIn("3 found, 3 due. Nothing was done; to do something add", result.output)
             self.assertNotIn("The oldest", result.output)
 
+    def test_those_that_keepalive_makes_young_are_watched_first(self):
+        with Owner() as owner:
+            _, (port,), (fd,) = owner.leak(close=True)
+            owner.keepalive([fd])
+            result = lastack("reap", "--port", owner.port, "--between", "50ms", "--older-than", "1h")
+            self.assertIn("1 of them have keepalive", result.output)
+            self.assertIn("--watch-for 1h00m", result.output)
+            report = reap(owner.port, "--older-than", "2s", "--between", "100ms", "--watch-for", "2s", "--action",
+                          "finish", "--yes")
+            self.assertEqual((report["rows"][port]["outcome"], report["gone"]), ("gone", 1))
+
     def test_only_the_old_among_young(self):
         with Owner() as owner:
             _, old, _ = owner.leak(2, close=True)
