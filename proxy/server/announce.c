@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+/* #syscalls worker: getsockname getpeername */
+
 size_t announce_write(uint8_t bytes[static ANNOUNCE_MAX], enum conf_send_proxy how,
                       struct proxy_header *header, uint64_t id)
 {

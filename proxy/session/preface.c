@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* #syscalls worker: recvfrom sendto ioctl getsockname */
+
 enum preface preface_of(const struct conf_frontend *frontend, const union socket_address *client)
 {
     bool trusted =
