@@ -101,6 +101,18 @@ class Privileges(unittest.TestCase):
                 self.check(proxy, mask(*kept))
                 proxy.stop()
 
+    def test_a_leak_of_another_user_is_finished_after_the_drop(self):
+        """Under the filter, and by what is kept: one user's proxy ends what another user's program leaks."""
+        leak = Process([LASTACK, "leak", "--mode=never-close", "--listen=127.0.0.1:0"],
+                       before=["setpriv", "--reuid=bin", "--regid=bin", "--clear-groups"])
+        self.addCleanup(leak.stop)
+        port = int(leak.wait_for_line(r"127\.0\.0\.1:(\d+)").group(1))
+        socket.create_connection(("127.0.0.1", port)).close()
+        proxy = self.start(f"user: {USER}\nreaper: {{watch: [{port}], interval: 100ms, older_than: 200ms, "
+                           "action: finish}")
+        proxy.wait_for_line(r"msg=leak_ended .*rung=finish verified=gone")
+        proxy.stop()
+
     def test_nothing_is_kept_when_nothing_is_watched(self):
         proxy = self.start(f"user: {USER}\nreaper: {{watch: off, action: ladder}}")
         self.assertTrue(proxy.wait_for_line("msg=privileges .*").group(0).endswith("kept=none"))
