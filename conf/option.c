@@ -185,19 +185,6 @@ static const struct option_row top_rows[] = {
              "turn"},
 };
 
-static const struct option_row rate_row = {
-    .path = "deadlines.half_close_rate",
-    .scope = SCOPE_DEADLINES,
-    .type = OPTION_RATE,
-    .min = 1,
-    .max = UINT64_C(1) << 30,
-    OFF_IS_NONE,
-    .offset = offsetof(struct deadlines, half_close_rate),
-    NOT_A_DEADLINE,
-    .flag = "half-close-rate",
-    .help = "Slower than this is no progress for half_close; off: any byte is progress",
-};
-
 static const struct option_row verify_row = {
     .path = "deadlines.verify",
     .scope = SCOPE_DEADLINES,
@@ -214,7 +201,7 @@ static const struct option_row verify_row = {
 
 /* TCP_KEEPIDLE takes 1 to 32767 whole seconds (MAX_TCP_KEEPIDLE in include/net/tcp.h), TCP_USER_TIMEOUT what
  * fits an int of milliseconds (tcp(7)): the maxima are the largest round ones. */
-#define TCP_ROWS(list, scope_, type_, legs)                                                                  \
+#define TCP_ROWS(list, scope_, type_, legs, keepalive_)                                                      \
     {.path = list ".tcp.nodelay",                                                                            \
      .scope = (scope_),                                                                                      \
      .type = OPTION_SWITCH,                                                                                  \
@@ -225,7 +212,7 @@ static const struct option_row verify_row = {
         {.path = list ".tcp.keepalive",                                                                      \
          .scope = (scope_),                                                                                  \
          .type = OPTION_DURATION,                                                                            \
-         .fallback = "off",                                                                                  \
+         .fallback = (keepalive_),                                                                           \
          .min = 1000,                                                                                        \
          .max = 9 * HOUR_MS,                                                                                 \
          .step = 1000,                                                                                       \
@@ -423,7 +410,7 @@ static const struct option_row side_rows[] = {
      .fallback = "{}",
      NOT_A_DEADLINE,
      .help = "Mode http: files with answers in place of the proxy's own, by status"},
-    TCP_ROWS("frontends[]", SCOPE_FRONTEND, struct conf_frontend, "client legs"),
+    TCP_ROWS("frontends[]", SCOPE_FRONTEND, struct conf_frontend, "client legs", "5m"),
     {.path = "backends[].name",
      .scope = SCOPE_BACKEND,
      .type = OPTION_NAME,
@@ -546,7 +533,7 @@ static const struct option_row side_rows[] = {
      .offset = offsetof(struct conf_backend, reuse_idle_ms),
      NOT_A_DEADLINE,
      .help = "How long each of them is kept; less than the server keeps idle connections itself"},
-    TCP_ROWS("backends[]", SCOPE_BACKEND, struct conf_backend, "backend legs"),
+    TCP_ROWS("backends[]", SCOPE_BACKEND, struct conf_backend, "backend legs", "off"),
 };
 
 /* What DESIGN promises for later; refused until it works, so that nobody believes it is on. */
@@ -560,10 +547,10 @@ static const char *const later[] = {
 enum {
     TOP_COUNT = sizeof top_rows / sizeof top_rows[0],
     SIDE_COUNT = sizeof side_rows / sizeof side_rows[0],
-    TABLE_COUNT = TOP_COUNT + DEADLINE_COUNT + 2 + SIDE_COUNT
+    TABLE_MAX = TOP_COUNT + 2 * DEADLINE_COUNT + 1 + SIDE_COUNT
 };
 
-static struct option_row table[TABLE_COUNT];
+static struct option_row table[TABLE_MAX];
 static size_t table_count;
 
 /* What the rows of deadlines point to. */
@@ -572,8 +559,17 @@ static struct {
     char flag[OPTION_PATH];
     char fallback[VALUE_NUMBER_TEXT];
     char help[192];
+    char rate_path[OPTION_PATH];
+    char rate_flag[OPTION_PATH];
+    char rate_fallback[VALUE_NUMBER_TEXT];
 } deadline_texts[DEADLINE_COUNT];
-static char rate_text[VALUE_NUMBER_TEXT];
+
+static void as_flag(char *flag)
+{
+    for (; *flag; flag++)
+        if (*flag == '_')
+            *flag = '-';
+}
 
 static void deadline_option(enum deadline_id id, struct option_row *row)
 {
@@ -584,9 +580,7 @@ static void deadline_option(enum deadline_id id, struct option_row *row)
     bool top = id == DEADLINE_DRAIN;
     snprintf(path, OPTION_PATH, "%s%s", top ? "" : "deadlines.", deadline->name);
     snprintf(flag, OPTION_PATH, "%s", deadline->name);
-    for (char *at = flag; *at; at++)
-        if (*at == '_')
-            *at = '-';
+    as_flag(flag);
     snprintf(fallback, VALUE_NUMBER_TEXT, "off");
     if (deadline->default_ms != DEADLINE_OFF)
         value_duration_text(deadline->default_ms, fallback);
@@ -610,11 +604,31 @@ static void deadline_option(enum deadline_id id, struct option_row *row)
     };
 }
 
-static void rate_option(struct option_row *row)
+static void rate_option(enum deadline_id id, struct option_row *row)
 {
-    value_rate_text(DEADLINE_HALF_CLOSE_RATE_DEFAULT, rate_text);
-    *row = rate_row;
-    row->fallback = rate_text;
+    const struct deadline *deadline = deadline_row(id);
+    char *path = deadline_texts[id].rate_path;
+    char *flag = deadline_texts[id].rate_flag;
+    char *fallback = deadline_texts[id].rate_fallback;
+    snprintf(path, OPTION_PATH, "deadlines.%s_rate", deadline->name);
+    snprintf(flag, OPTION_PATH, "%s_rate", deadline->name);
+    as_flag(flag);
+    snprintf(fallback, VALUE_NUMBER_TEXT, "off");
+    if (deadline->default_rate > 0)
+        value_rate_text(deadline->default_rate, fallback);
+    *row = (struct option_row){
+        .path = path,
+        .scope = SCOPE_DEADLINES,
+        .type = OPTION_RATE,
+        .fallback = fallback,
+        .min = 1,
+        .max = UINT64_C(1) << 30,
+        OFF_IS_NONE,
+        .offset = offsetof(struct deadlines, rate) + id * sizeof(uint64_t),
+        NOT_A_DEADLINE,
+        .flag = flag,
+        .help = deadline->rate_help,
+    };
 }
 
 static void build_table(void)
@@ -624,16 +638,17 @@ static void build_table(void)
         table[count++] = top_rows[i];
     deadline_option(DEADLINE_DRAIN, &table[count++]);
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
-        if (id != DEADLINE_DRAIN)
-            deadline_option(id, &table[count++]);
-        if (id == DEADLINE_HALF_CLOSE) {
-            rate_option(&table[count++]);
+        if (id == DEADLINE_DRAIN)
+            continue;
+        deadline_option(id, &table[count++]);
+        if (deadline_row(id)->rate_reason != REASON_NONE)
+            rate_option(id, &table[count++]);
+        if (id == DEADLINE_HALF_CLOSE)
             table[count++] = verify_row;
-        }
     }
     for (size_t i = 0; i < SIDE_COUNT; i++)
         table[count++] = side_rows[i];
-    assert(count == TABLE_COUNT);
+    assert(count <= TABLE_MAX);
     table_count = count;
 }
 

@@ -51,6 +51,6 @@ struct option_row {
     const char *help;          /* one short line, in plain words */
 };
 
-enum { OPTION_PATH = 64, OPTION_ALLOWED = 256 };
+enum { OPTION_PATH = 64, OPTION_ALLOWED = 512 };
 
 #endif

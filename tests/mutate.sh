@@ -15,7 +15,7 @@ only=${1:-}
 work=$PWD/.build/mutate
 source=$work/source
 build=$work/build
-policy='deadline_test messages_test pair_test pair_idle_test pair_half_close_test pair_ending_test pair_resetting_test wheel_test simulate simulate_http explore'
+policy='deadline_test messages_test pair_test pair_idle_test pair_half_close_test pair_rate_test pair_ending_test pair_resetting_test wheel_test simulate simulate_http explore'
 plane='http_test head_test exchange_test attachment_test session_test simulate_http simulate'
 pool='pool_test attachment_test faults_test'
 server='lowest_test rendezvous_test health_test balance_test resolve_test backend_test'
@@ -41,7 +41,7 @@ pair.c: if (track_half_closed(pair) || pair->client_awaits_reply || track_delive
 pair.c: return now_ms >= track_progress_ms(pair) + REST_MS; ==> return true;
 change.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase != PAIR_OPEN) {
 change.c: if (phase == PAIR_RESETTING || phase == PAIR_CLOSING) { ==> if (phase == PAIR_CLOSING) {
-change.c: pair->window_bytes = track_acked_bytes(pair); ==> pair->window_bytes = 0;
+change.c: (struct track_window){now_ms, acked_bytes, acked_bytes}; ==> (struct track_window){now_ms, 0, acked_bytes};
 change.c: to->held = false; ==> ;
 change.c: to->unacked_bytes = 0; ==> ;
 change.c: pair->leg_end[leg] = (uint8_t)end; ==> ;
@@ -77,12 +77,23 @@ pair.c: if (spares(pair, now_ms)) ==> if (false)
 pair.c: if (pair->phase == PAIR_RESETTING && !track_gives_time(pair)) ==> if (false)
 pair.c: next = min_of(next, max_of(track_progress_ms(pair) + REST_MS, now_ms + REST_MS / 4)); ==> ;
 pair.c: if (due_ms(pair, DEADLINE_WRITE_STALL) != DEADLINE_OFF) { ==> if (false) {
-pair.c: bought_ms / rate >= until - pair->window_ms) { ==> bought_ms / rate >= 1) {
-pair.c: pair->window_bytes += bought_ms * rate / 1000; ==> pair->window_bytes += moved;
-pair.c: pair->window_bytes += moved; ==> ;
+pair.c: bought_ms / rate >= until_ms - window->ms) { ==> bought_ms / rate >= 1) {
+pair.c: window->bytes += spent_bytes; ==> window->bytes += moved;
+pair.c: if (spent_bytes > 0) { ==> if (true) {
+pair.c: now_ms > pair->taken_until_ms + REST_MS) ==> true)
+pair.c: pair->taken_until_ms = now_ms; ==> ;
+pair.c: change_begin_sent(pair, half, now_ms); /* ==> ; /*
+pair.c: pair->tunnel = true; ==> ;
+pair.c: stage == PAIR_STAGE_ANSWERED && input->streams; ==> false;
+pair.c: rate[open ? DEADLINE_IDLE : DEADLINE_HALF_CLOSE])) ==> rate[DEADLINE_HALF_CLOSE]))
+track.c: half == HALF_RESPONSE && pair->half[half].held && ==> pair->half[half].held &&
+track.c: pair->half[half].held && !pair->tunnel && ==> pair->half[half].held &&
+deadline.c: return both_open(pair) && !pair->tunnel; ==> return both_open(pair);
+deadline.c: return awaits_backend(pair) && !pair->streams; ==> return awaits_backend(pair);
+deadline.c: return trickled ? row->rate_reason : row->reason; ==> return row->reason;
 pair.c: if (rate == 0 || __builtin ==> if (__builtin
 harmless: bytes acknowledged since the window began were so after it began; the guard is for a clock that errs
-pair.c: if (until <= pair->window_ms) { ==> if (false) {
+pair.c: if (until_ms <= window->ms) { ==> if (false) {
 track.c: .acked_bytes > pair->window_open_bytes; ==> .acked_bytes >= pair->window_open_bytes;
 track.c: return track_half_ended(&pair->half[HALF_REQUEST]) ? HALF_RESPONSE : HALF_REQUEST; ==> return HALF_RESPONSE;
 change.c: pair->window_open_bytes = pair->half[track_open_half(pair)].acked_bytes; ==> ;
@@ -93,18 +104,18 @@ deadline.c: pair->reason != REASON_NONE ? (enum reason)pair->reason : rows[id].r
 pair.c: pair->reason == REASON_LIFETIME ? DEADLINE_LIFETIME : DEADLINE_IDLE; ==> DEADLINE_IDLE;
 pair.c: if (acked <= h->acked_bytes) ==> if (acked < h->acked_bytes)
 pair.c: h->acked_ms = max_of(h->acked_ms, heard_ms); ==> h->acked_ms = clock_ms;
-pair.c: credit_window(pair); ==> ;
+pair.c: credit_windows(pair); ==> ;
 track.c: return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING; ==> return pair->phase == PAIR_OPEN;
 deadline.c: pair->stage == PAIR_STAGE_BYTES && !track_half_closed(pair); ==> pair->stage == PAIR_STAGE_BYTES;
 deadline.c: return track_relaying(pair) && track_half_closed(pair); ==> return track_half_closed(pair);
 deadline.c: return h->held || (pair->phase == PAIR_RESETTING && h->unacked_bytes > 0); ==> return h->held;
 deadline.c: (track_relaying(pair) || pair->phase == PAIR_RESETTING || ==> (track_relaying(pair) ||
-deadline.c: since = stalled < since ? stalled : since; ==> since = stalled;
-deadline.c: uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms)); ==> uint64_t stalled = h->held_since_ms;
+deadline.c: return response ? HALF_RESPONSE : HALF_REQUEST; ==> return HALF_REQUEST;
+track.c: return max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms)); ==> return h->held_since_ms;
 deadline.c: (track_relaying(pair) && pair->reason != REASON_LIFETIME); ==> track_relaying(pair);
 deadline.c: return pair->draining && pair->phase != PAIR_ENDED; ==> return pair->draining;
 deadline.c: (pair->phase == PAIR_ENDING && pair->reason == REASON_LIFETIME); ==> pair->phase == PAIR_ENDING;
-deadline.c: pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms; ==> pair->ending_ms;
+deadline.c: pair->phase == PAIR_CLOSING ? pair->window.ms : pair->ending_ms; ==> pair->ending_ms;
 deadline.c#1: .min_ms = 0, ==> .min_ms = 1,
 deadline.c#1: .default_ms = 30000, ==> .default_ms = 60000,
 deadline.c#1: .spares_delivery = true, ==> .spares_delivery = false,
@@ -154,12 +165,12 @@ deadline.c: if (pair->stage == PAIR_STAGE_BETWEEN) ==> if (false)
 deadline.c: if (pair->phase == PAIR_WAITING) ==> if (false)
 deadline.c: return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_HEAD; ==> return track_relaying(pair) && pair->stage == PAIR_STAGE_HEAD;
 deadline.c: pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held; ==> pair->stage == PAIR_STAGE_BODY;
-deadline.c: return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST)); ==> return pair->stage_ms;
-deadline.c: return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST)); ==> return track_half_progress_ms(pair, HALF_REQUEST);
+deadline.c: return max_of(pair->stage_ms, since_request_sent(pair)); ==> return pair->stage_ms;
+deadline.c: return max_of(pair->stage_ms, since_request_sent(pair)); ==> return since_request_sent(pair);
 deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_RESPONSE].held;
 deadline.c: !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held; ==> !pair->half[HALF_REQUEST].held;
-deadline.c: return max_of(pair->stage_ms, track_progress_ms(pair)); ==> return pair->stage_ms;
-deadline.c: return max_of(pair->stage_ms, track_progress_ms(pair)); ==> return track_progress_ms(pair);
+deadline.c#1: return max_of(pair->stage_ms, max_of(since_request_sent(pair), sent_ms)); ==> return pair->stage_ms;
+deadline.c#1: return max_of(pair->stage_ms, max_of(since_request_sent(pair), sent_ms)); ==> return max_of(since_request_sent(pair), sent_ms);
 deadline.c: return (pair->phase == PAIR_WAITING || track_relaying(pair)) && pair->stage == PAIR_STAGE_BETWEEN; ==> return track_relaying(pair) && pair->stage == PAIR_STAGE_BETWEEN;
 deadline.c: (pair->phase == PAIR_CLOSING && pair->stage != PAIR_STAGE_BYTES && ==> (pair->phase == PAIR_CLOSING &&
 deadline.c: return track_gives_time(pair) || ( ==> return (

@@ -113,7 +113,7 @@ static enum step begin_response(struct session *s, char *bytes, size_t size, siz
     x->pinned_to_client = x->pinned_to_client || message_binds(&response) || response.bodyless;
     x->framed = response.framing != MESSAGE_UNTIL_CLOSE && !response.unwrap;
     x->keep_client = goes_on(s, &response);
-    if (step_stage(s, PAIR_STAGE_ANSWERED) == STEP_ENDED)
+    if (step_answered(s, message_streams(&response)) == STEP_ENDED)
         return STEP_ENDED;
     enum step step = write_response(s, &response, bytes, kept);
     if (step == STEP_ENDED || !exchange_follows(s))

@@ -161,6 +161,16 @@ bool message_binds(const struct message *message)
     return false;
 }
 
+bool message_streams(const struct message *message)
+{
+    const struct message_field *field = message_find(message, MESSAGE_CONTENT_TYPE);
+    if (!field)
+        return false;
+    const char *semicolon = memchr(field->value.at, ';', field->value.size);
+    const char *end = semicolon ? semicolon : field->value.at + field->value.size;
+    return message_text_is(trimmed(field->value.at, end), "text/event-stream");
+}
+
 static bool named(struct message_text name, const char *known, bool *disguised)
 {
     *disguised = false;

@@ -26,6 +26,7 @@
     X(MESSAGE_AUTHORIZATION, "authorization")                                                                \
     X(MESSAGE_CONNECTION, "connection")                                                                      \
     X(MESSAGE_CONTENT_LENGTH, "content-length")                                                              \
+    X(MESSAGE_CONTENT_TYPE, "content-type")                                                                  \
     X(MESSAGE_EXPECT, "expect")                                                                              \
     X(MESSAGE_FORWARDED, "forwarded")                                                                        \
     X(MESSAGE_HOST, "host")                                                                                  \
@@ -135,6 +136,9 @@ const struct message_field *message_find(const struct message *message, enum mes
 /* Whether it has to do with an authentication that holds for the whole connection, and not for one request:
  * NTLM, Negotiate and Kerberos (RFC 4559, 6). Whoever else used that connection would do so in its name. */
 bool message_binds(const struct message *message);
+
+/* Whether it is a stream of events that may be silent for long: text/event-stream. */
+bool message_streams(const struct message *message);
 
 bool message_text_is(struct message_text text, const char *lower_case);
 

@@ -17,6 +17,12 @@ enum step step_stage(struct session *s, enum pair_stage stage)
     return step_event(s, (struct pair_input){.event = PAIR_EVENT_STAGE, .stage = stage});
 }
 
+enum step step_answered(struct session *s, bool streams)
+{
+    return step_event(
+        s, (struct pair_input){.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_ANSWERED, .streams = streams});
+}
+
 enum step step_abort(struct session *s, enum reason reason)
 {
     return step_event(s, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = reason});

@@ -14,6 +14,7 @@ enum step step_after(bool alive);
 /* Events for the state machine. */
 enum step step_event(struct session *session, struct pair_input input);
 enum step step_stage(struct session *session, enum pair_stage stage);
+enum step step_answered(struct session *session, bool streams); /* the response begins */
 enum step step_abort(struct session *session, enum reason reason);
 
 /* Bytes were read or written: the session's share of this pass is smaller by them. */

@@ -4,10 +4,16 @@
 
 void change_begin_window(struct pair *pair, uint64_t now_ms)
 {
-    pair->window_ms = now_ms;
-    pair->window_bytes = track_acked_bytes(pair);
+    uint64_t acked_bytes = track_acked_bytes(pair);
+    pair->window = (struct track_window){now_ms, acked_bytes, acked_bytes};
     pair->window_open_bytes = pair->half[track_open_half(pair)].acked_bytes;
     pair->probed_ms = 0;
+}
+
+void change_begin_sent(struct pair *pair, enum half half, uint64_t now_ms)
+{
+    struct half_track *h = &pair->half[half];
+    h->sent = (struct track_window){now_ms, h->acked_bytes, h->acked_bytes};
 }
 
 void change_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms)

@@ -12,6 +12,9 @@
 /* What half_close and grace count from begins anew, and nobody is being probed. */
 void change_begin_window(struct pair *pair, uint64_t now_ms);
 
+/* Its source has all the time again that a deadline with a rate gives it. */
+void change_begin_sent(struct pair *pair, enum half half, uint64_t now_ms);
+
 void change_phase(struct pair *pair, enum pair_phase phase, uint64_t now_ms);
 
 /* The leg is up no more; `action` closes or aborts it, 0: it is somebody else's now. */

@@ -21,9 +21,36 @@ static uint64_t since_attempt(const struct pair *pair)
     return pair->attempt_ms;
 }
 
+/* From when a deadline with a rate counts: its window; without one any byte is progress. */
+static uint64_t since_rated(const struct pair *pair, enum deadline_id id, const struct track_window *window,
+                            uint64_t progress_ms)
+{
+    return pair->deadlines->rate[id] > 0 ? window->ms : progress_ms;
+}
+
 static bool both_open(const struct pair *pair)
 {
     return track_relaying(pair) && pair->stage == PAIR_STAGE_BYTES && !track_half_closed(pair);
+}
+
+static bool idle_runs(const struct pair *pair)
+{
+    return both_open(pair) && !pair->tunnel;
+}
+
+static uint64_t since_idle(const struct pair *pair)
+{
+    return since_rated(pair, DEADLINE_IDLE, &pair->window, track_progress_ms(pair));
+}
+
+static bool idle_trickled(const struct pair *pair)
+{
+    return track_acked_bytes(pair) > pair->window.caught_bytes;
+}
+
+static bool in_tunnel(const struct pair *pair)
+{
+    return both_open(pair) && pair->tunnel;
 }
 
 static bool half_closed(const struct pair *pair)
@@ -33,7 +60,7 @@ static bool half_closed(const struct pair *pair)
 
 static uint64_t since_window(const struct pair *pair)
 {
-    return pair->window_ms;
+    return pair->window.ms;
 }
 
 static uint64_t since_half_closed(const struct pair *pair)
@@ -60,20 +87,31 @@ static bool any_held(const struct pair *pair)
            (holds(pair, HALF_REQUEST) || holds(pair, HALF_RESPONSE));
 }
 
+static uint64_t since_half_stalled(const struct pair *pair, enum half half)
+{
+    return track_takes(pair, half) ? pair->taken.ms : track_taken_ms(&pair->half[half]);
+}
+
+/* The half that has waited for its sink the longest. */
+static enum half stalled_half(const struct pair *pair)
+{
+    if (!holds(pair, HALF_REQUEST))
+        return HALF_RESPONSE;
+    bool response = holds(pair, HALF_RESPONSE) &&
+                    since_half_stalled(pair, HALF_RESPONSE) < since_half_stalled(pair, HALF_REQUEST);
+    return response ? HALF_RESPONSE : HALF_REQUEST;
+}
+
 /* What a reset leg left behind has to flow at half_close_rate; nobody waits for the end of it. */
 static uint64_t since_stalled(const struct pair *pair)
 {
-    uint64_t since = UINT64_MAX;
-    if (pair->phase == PAIR_RESETTING)
-        return pair->window_ms;
-    for (enum half half = 0; half < HALF_COUNT; half++) {
-        const struct half_track *h = &pair->half[half];
-        if (!holds(pair, half))
-            continue;
-        uint64_t stalled = max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms));
-        since = stalled < since ? stalled : since;
-    }
-    return since;
+    return pair->phase == PAIR_RESETTING ? pair->window.ms : since_half_stalled(pair, stalled_half(pair));
+}
+
+static bool taken_trickled(const struct pair *pair)
+{
+    enum half half = stalled_half(pair);
+    return track_takes(pair, half) && pair->half[half].acked_bytes > pair->taken.caught_bytes;
 }
 
 /* ---- messages ---- */
@@ -99,21 +137,58 @@ static bool in_request_body(const struct pair *pair)
     return track_relaying(pair) && pair->stage == PAIR_STAGE_BODY && !pair->half[HALF_REQUEST].held;
 }
 
-static uint64_t since_request_body(const struct pair *pair)
+static uint64_t since_request_sent(const struct pair *pair)
 {
-    return max_of(pair->stage_ms, track_half_progress_ms(pair, HALF_REQUEST));
+    return since_rated(pair, DEADLINE_REQUEST_BODY, &pair->half[HALF_REQUEST].sent,
+                       track_half_progress_ms(pair, HALF_REQUEST));
 }
 
-static bool in_response(const struct pair *pair)
+static uint64_t since_request_body(const struct pair *pair)
+{
+    return max_of(pair->stage_ms, since_request_sent(pair));
+}
+
+static bool request_trickled(const struct pair *pair)
+{
+    const struct half_track *h = &pair->half[HALF_REQUEST];
+    return h->acked_bytes > h->sent.caught_bytes;
+}
+
+static bool awaits_backend(const struct pair *pair)
 {
     return track_relaying(pair) &&
            (pair->stage == PAIR_STAGE_RESPONSE || pair->stage == PAIR_STAGE_ANSWERED) &&
            !pair->half[HALF_REQUEST].held && !pair->half[HALF_RESPONSE].held;
 }
 
+static bool in_response(const struct pair *pair)
+{
+    return awaits_backend(pair) && !pair->streams;
+}
+
+/* A request that goes on beside its answer counts as far as it would on its own. */
 static uint64_t since_response(const struct pair *pair)
 {
-    return max_of(pair->stage_ms, track_progress_ms(pair));
+    uint64_t sent_ms = since_rated(pair, DEADLINE_RESPONSE, &pair->half[HALF_RESPONSE].sent,
+                                   track_half_progress_ms(pair, HALF_RESPONSE));
+    return max_of(pair->stage_ms, max_of(since_request_sent(pair), sent_ms));
+}
+
+static bool response_trickled(const struct pair *pair)
+{
+    const struct half_track *h = &pair->half[HALF_RESPONSE];
+    return h->acked_bytes > h->sent.caught_bytes;
+}
+
+static bool in_event_stream(const struct pair *pair)
+{
+    return awaits_backend(pair) && pair->streams;
+}
+
+static uint64_t since_event(const struct pair *pair)
+{
+    uint64_t sent_ms = track_half_progress_ms(pair, HALF_RESPONSE);
+    return max_of(pair->stage_ms, max_of(since_request_sent(pair), sent_ms));
 }
 
 static bool between(const struct pair *pair)
@@ -160,7 +235,7 @@ static bool in_grace(const struct pair *pair)
 
 static uint64_t since_grace(const struct pair *pair)
 {
-    return pair->phase == PAIR_CLOSING ? pair->window_ms : pair->ending_ms;
+    return pair->phase == PAIR_CLOSING ? pair->window.ms : pair->ending_ms;
 }
 
 /* Peers that are asked whether they are there are asked so often, and have so long to answer each time. The
@@ -173,6 +248,16 @@ static uint64_t since_grace(const struct pair *pair)
 static uint64_t probes_end(const struct pair *pair)
 {
     return track_probing(pair) ? pair->asked_ms + PROBE_MS : 0;
+}
+
+static const struct deadline rows[DEADLINE_COUNT];
+
+/* Of what moved, if not enough, it is told that it trickled. */
+static enum reason reason_of(const struct pair *pair, enum deadline_id id)
+{
+    const struct deadline *row = &rows[id];
+    bool trickled = row->rate_reason != REASON_NONE && pair->deadlines->rate[id] > 0 && row->trickled(pair);
+    return trickled ? row->rate_reason : row->reason;
 }
 
 /* Asks the peers that have not answered. */
@@ -196,7 +281,7 @@ static pair_actions probe(struct pair *pair, uint64_t now_ms)
 static pair_actions ask_or_close(struct pair *pair, enum deadline_id id, uint64_t now_ms)
 {
     enum verify verify = pair->deadlines->verify;
-    enum reason reason = track_trickled(pair) ? REASON_HALF_CLOSE_RATE : REASON_HALF_CLOSE;
+    enum reason reason = reason_of(pair, id);
     if (verify != VERIFY_OFF) {
         bool both = track_probing(pair) && track_heard(pair, LEG_CLIENT) && track_heard(pair, LEG_BACKEND);
         if (!both && (!track_probing(pair) || pair->probes < PROBES))
@@ -213,11 +298,9 @@ static pair_actions ask_or_close(struct pair *pair, enum deadline_id id, uint64_
 
 /* ---- what the others do when they fire ---- */
 
-static const struct deadline rows[DEADLINE_COUNT];
-
 static pair_actions close_legs(struct pair *pair, enum deadline_id id, uint64_t now_ms)
 {
-    return change_begin_closing(pair, rows[id].reason, pair->deadlines->action[id], now_ms);
+    return change_begin_closing(pair, reason_of(pair, id), pair->deadlines->action[id], now_ms);
 }
 
 static pair_actions try_next(struct pair *pair, enum deadline_id id, uint64_t now_ms)
@@ -236,7 +319,7 @@ static pair_actions end_stalled(struct pair *pair, enum deadline_id id, uint64_t
 {
     if (pair->phase == PAIR_RESETTING)
         return change_end(pair, pair->reason, now_ms);
-    return change_close_with(pair, rows[id].reason, pair->deadlines->action[id], now_ms);
+    return change_close_with(pair, reason_of(pair, id), pair->deadlines->action[id], now_ms);
 }
 
 static pair_actions end_at_rest(struct pair *pair, enum deadline_id id, uint64_t now_ms)
@@ -253,7 +336,7 @@ static pair_actions end_at_rest(struct pair *pair, enum deadline_id id, uint64_t
 
 static pair_actions refuse_request(struct pair *pair, enum deadline_id id, uint64_t now_ms)
 {
-    return change_refuse(pair, rows[id].reason, now_ms);
+    return change_refuse(pair, reason_of(pair, id), now_ms);
 }
 
 static pair_actions refuse_or_close(struct pair *pair, enum deadline_id id, uint64_t now_ms)
@@ -292,16 +375,19 @@ static const struct deadline rows[DEADLINE_COUNT] = {
     [DEADLINE_IDLE] = {.name = "idle",
                        .runs_while = "both halves are open and neither makes progress",
                        .at_expiry = "FIN to both, `grace`, then RST to whoever did not close",
-                       .default_ms = UINT64_C(5) * 60 * 1000,
+                       .default_ms = UINT64_C(60) * 60 * 1000,
                        .min_ms = 1,
                        .max_ms = DEADLINE_MAX_MS,
                        .may_be_off = true,
                        .settable_action = true,
                        .default_action = CLOSE_FIN,
                        .reason = REASON_IDLE,
+                       .rate_reason = REASON_IDLE_RATE,
+                       .rate_help = "Slower than this is no progress for idle; off: any byte is progress",
                        .spares_delivery = true,
-                       .armed = both_open,
-                       .since = track_progress_ms,
+                       .armed = idle_runs,
+                       .since = since_idle,
+                       .trickled = idle_trickled,
                        .fire = close_legs},
     [DEADLINE_HALF_CLOSE] = {.name = "half_close",
                              .runs_while = "one half has ended and the other makes no progress",
@@ -313,9 +399,14 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                              .settable_action = true,
                              .default_action = CLOSE_RST,
                              .reason = REASON_HALF_CLOSE,
+                             .rate_reason = REASON_HALF_CLOSE_RATE,
+                             .default_rate = 1024,
+                             .rate_help = "Slower than this is no progress for half_close; off: any byte is "
+                                          "progress",
                              .spares_delivery = true,
                              .armed = half_closed,
                              .since = since_window,
+                             .trickled = track_trickled,
                              .waits_until = probes_end,
                              .fire = ask_or_close},
     [DEADLINE_HALF_CLOSE_MAX] = {.name = "half_close_max",
@@ -341,8 +432,13 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                               .settable_action = true,
                               .default_action = CLOSE_RST,
                               .reason = REASON_WRITE_STALL,
+                              .rate_reason = REASON_WRITE_STALL_RATE,
+                              .default_rate = 512,
+                              .rate_help = "A client that takes what is held for it more slowly takes none "
+                                           "for write_stall; off: any byte counts",
                               .armed = any_held,
                               .since = since_stalled,
+                              .trickled = taken_trickled,
                               .fire = end_stalled},
     [DEADLINE_LIFETIME] = {.name = "lifetime",
                            .runs_while = "always",
@@ -403,8 +499,13 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                .may_be_off = true,
                                .default_action = CLOSE_RST,
                                .reason = REASON_REQUEST_BODY,
+                               .rate_reason = REASON_REQUEST_BODY_RATE,
+                               .default_rate = 512,
+                               .rate_help = "Mode http: slower than this is no progress for request_body; "
+                                            "off: any byte is progress",
                                .armed = in_request_body,
                                .since = since_request_body,
+                               .trickled = request_trickled,
                                .fire = refuse_request},
     [DEADLINE_RESPONSE] = {.name = "response",
                            .runs_while = "mode http: a response is awaited or makes no progress",
@@ -415,9 +516,25 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                            .may_be_off = true,
                            .default_action = CLOSE_RST,
                            .reason = REASON_RESPONSE,
+                           .rate_reason = REASON_RESPONSE_RATE,
+                           .rate_help = "Mode http: slower than this is no progress for response; off: any "
+                                        "byte is progress",
                            .armed = in_response,
                            .since = since_response,
+                           .trickled = response_trickled,
                            .fire = refuse_or_close},
+    [DEADLINE_EVENT_STREAM] = {.name = "event_stream",
+                               .runs_while = "mode http: a text/event-stream makes no progress",
+                               .at_expiry = "RST to both",
+                               .default_ms = UINT64_C(60) * 60 * 1000,
+                               .min_ms = 1,
+                               .max_ms = DEADLINE_MAX_MS,
+                               .may_be_off = true,
+                               .default_action = CLOSE_RST,
+                               .reason = REASON_EVENT_STREAM,
+                               .armed = in_event_stream,
+                               .since = since_event,
+                               .fire = close_legs},
     [DEADLINE_KEEPALIVE] = {.name = "keepalive",
                             .runs_while = "mode http: the next request is awaited",
                             .at_expiry = "FIN to both",
@@ -430,19 +547,33 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                             .armed = between,
                             .since = since_stage,
                             .fire = close_at_boundary},
-    [DEADLINE_MESSAGE_GRACE] = {.name = "message_grace",
-                                .runs_while =
-                                    "mode http: nothing is outstanding, FIN was sent to the backend",
-                                .at_expiry = "RST to the backend",
-                                .default_ms = 250,
-                                .min_ms = 0,
-                                .max_ms = DEADLINE_MAX_MS,
-                                .may_be_off = false,
-                                .default_action = CLOSE_RST,
-                                .reason = REASON_MESSAGE_GRACE,
-                                .armed = at_boundary,
-                                .since = since_boundary,
-                                .fire = reset_backend},
+    [DEADLINE_TUNNEL] = {.name = "tunnel",
+                         .runs_while = "mode http: behind 101 or CONNECT neither side makes progress",
+                         .at_expiry = "FIN to both, `grace`, then RST to whoever did not close",
+                         .default_ms = UINT64_C(60) * 60 * 1000,
+                         .min_ms = 1,
+                         .max_ms = DEADLINE_MAX_MS,
+                         .may_be_off = true,
+                         .settable_action = true,
+                         .default_action = CLOSE_FIN,
+                         .reason = REASON_TUNNEL,
+                         .spares_delivery = true,
+                         .armed = in_tunnel,
+                         .since = track_progress_ms,
+                         .fire = close_legs},
+    [DEADLINE_MESSAGE_GRACE] =
+        {.name = "message_grace",
+         .runs_while = "nothing is outstanding, or the client has gone, and FIN was sent to the backend",
+         .at_expiry = "RST to the backend",
+         .default_ms = 250,
+         .min_ms = 0,
+         .max_ms = DEADLINE_MAX_MS,
+         .may_be_off = false,
+         .default_action = CLOSE_RST,
+         .reason = REASON_MESSAGE_GRACE,
+         .armed = at_boundary,
+         .since = since_boundary,
+         .fire = reset_backend},
     [DEADLINE_HALF_CLOSE_EMPTY] = {.name = "half_close_empty",
                                    .runs_while = "the client sent FIN and nothing else, and got nothing",
                                    .at_expiry = "RST to both",
@@ -483,7 +614,7 @@ void deadlines_default(struct deadlines *deadlines)
         deadlines->after_ms[id] = rows[id].default_ms;
         for (enum leg leg = 0; leg < LEG_COUNT; leg++)
             deadlines->action[id][leg] = rows[id].default_action;
+        deadlines->rate[id] = rows[id].default_rate;
     }
     deadlines->verify = VERIFY_OFF;
-    deadlines->half_close_rate = DEADLINE_HALF_CLOSE_RATE_DEFAULT;
 }

@@ -30,19 +30,22 @@ struct deadline {
     bool settable_action; /* `client:` and `backend:` may be given */
     enum close_action default_action;
     enum reason reason;
+    enum reason rate_reason; /* of what makes progress, but less than its rate; REASON_NONE: it has no rate */
+    uint64_t default_rate;   /* bytes a second; 0: off by default */
+    const char *rate_help;   /* for help */
     bool spares_delivery; /* waits up to DELIVERY_MS for acknowledgements of bytes on their way to a peer */
 
     /* Whether it runs in this condition of the session. */
     bool (*armed)(const struct pair *pair);
     /* The moment from which it counts, ms. Called only when armed. */
     uint64_t (*since)(const struct pair *pair);
+    /* Whether there was progress since it was last enough. Asked only where there is a rate. */
+    bool (*trickled)(const struct pair *pair);
     /* Once due, it waits until then, ms; 0: for nothing. NULL: never for anything. */
     uint64_t (*waits_until)(const struct pair *pair);
     /* What it does when it fires. Called only when armed and due. */
     pair_actions (*fire)(struct pair *pair, enum deadline_id id, uint64_t now_ms);
 };
-
-#define DEADLINE_HALF_CLOSE_RATE_DEFAULT 1024 /* bytes a second */
 
 /* RST destroys what is on its way to a peer. A peer that has not acknowledged everything when a deadline
  * comes due is given this long to do so; twice TCP's initial retransmission timeout (RFC 6298, 2), so that

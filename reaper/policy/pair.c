@@ -53,6 +53,9 @@ static pair_actions on_connected(struct pair *pair, uint64_t now_ms)
     pair->up[LEG_BACKEND] = true;
     pair->opened_ms = now_ms;
     change_phase(pair, PAIR_OPEN, now_ms);
+    change_begin_window(pair, now_ms);
+    change_begin_sent(pair, HALF_REQUEST, now_ms);
+    change_begin_sent(pair, HALF_RESPONSE, now_ms);
     if (pair->draining && pair->stage == PAIR_STAGE_BYTES)
         change_begin_ending(pair, REASON_DRAIN, now_ms);
     return 0;
@@ -85,6 +88,9 @@ static pair_actions on_held(struct pair *pair, enum half half, uint64_t now_ms)
     assert(pair->phase != PAIR_CONNECTING && !h->held && !h->fin_out && !h->fin_in);
     h->held = true;
     h->held_since_ms = now_ms;
+    /* A buffer that runs empty and full again in one go gives a client that takes little no time anew. */
+    if (half == HALF_RESPONSE && now_ms > pair->taken_until_ms + REST_MS)
+        pair->taken = (struct track_window){now_ms, h->acked_bytes, h->acked_bytes};
     return 0;
 }
 
@@ -93,6 +99,9 @@ static pair_actions on_drained(struct pair *pair, enum half half, uint64_t now_m
     struct half_track *h = &pair->half[half];
     assert(h->held);
     h->held = false;
+    if (half == HALF_RESPONSE)
+        pair->taken_until_ms = now_ms;
+    change_begin_sent(pair, half, now_ms); /* what held it up was not its source */
     if (pair->phase == PAIR_RESETTING)
         return change_end_if_delivered(pair, now_ms);
     return h->fin_in ? change_relay_fin(pair, half, now_ms) : 0;
@@ -163,8 +172,9 @@ static pair_actions on_drain(struct pair *pair, uint64_t now_ms)
 
 /* ---- messages ---- */
 
-static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t now_ms)
+static pair_actions on_stage(struct pair *pair, const struct pair_input *input, uint64_t now_ms)
 {
+    enum pair_stage stage = input->stage;
     assert(track_follows(pair) && pair->stage != PAIR_STAGE_REFUSED);
     assert(pair->phase == PAIR_WAITING || pair->phase == PAIR_CONNECTING || track_relaying(pair));
     assert(stage < PAIR_STAGE_COUNT && stage != PAIR_STAGE_REFUSED);
@@ -173,9 +183,13 @@ static pair_actions on_stage(struct pair *pair, enum pair_stage stage, uint64_t 
     assert(stage != PAIR_STAGE_BETWEEN || (pair->phase != PAIR_ENDING && !pair->draining));
     pair->stage = (uint8_t)stage;
     pair->stage_ms = now_ms;
+    pair->streams = stage == PAIR_STAGE_ANSWERED && input->streams;
+    change_begin_sent(pair, HALF_REQUEST, now_ms);
+    change_begin_sent(pair, HALF_RESPONSE, now_ms);
     if (stage != PAIR_STAGE_BYTES)
         return 0;
     assert(track_relaying(pair));
+    pair->tunnel = true;
     change_begin_window(pair, now_ms);
     if (pair->draining && pair->phase == PAIR_OPEN)
         change_begin_ending(pair, REASON_DRAIN, now_ms);
@@ -316,38 +330,57 @@ uint64_t pair_next_ms(const struct pair *pair, uint64_t now_ms)
     return next;
 }
 
-/* half_close counts from window_ms. Acknowledged bytes push that moment on: each byte by its share of a
- * second at half_close_rate, and none beyond the last progress. So a flow that keeps the rate is counted from
- * its last byte, and for a slower flow time runs out. What a burst is worth beyond that is not kept. */
-static void credit_window(struct pair *pair)
+/* A deadline with a rate counts from its window's ms. Acknowledged bytes push that moment on: each byte by
+ * its share of a second at the rate, and none beyond the last progress. So a flow that keeps the rate is
+ * counted from its last byte, and for a slower flow time runs out. What a burst is worth beyond that is not
+ * kept. Whether bytes were acknowledged and all of them were worth their time. */
+static bool credit(struct track_window *window, uint64_t acked_bytes, uint64_t until_ms, uint64_t rate)
 {
-    uint64_t moved = track_acked_bytes(pair) - pair->window_bytes;
-    uint64_t rate = pair->deadlines->half_close_rate;
-    uint64_t until = track_progress_ms(pair);
-    uint64_t open_bytes = pair->half[track_open_half(pair)].acked_bytes;
+    uint64_t moved = acked_bytes - window->bytes;
     uint64_t bought_ms;
     if (moved == 0)
-        return;
-    if (until <= pair->window_ms) {
-        pair->window_open_bytes = open_bytes;
-        return;
+        return false;
+    if (until_ms <= window->ms) {
+        window->caught_bytes = acked_bytes;
+        return true;
     }
     if (rate == 0 || __builtin_mul_overflow(moved, 1000, &bought_ms) ||
-        bought_ms / rate >= until - pair->window_ms) {
-        pair->window_ms = until;
-        pair->window_bytes += moved;
-        pair->window_open_bytes = open_bytes;
-        return;
+        bought_ms / rate >= until_ms - window->ms) {
+        *window = (struct track_window){until_ms, acked_bytes, acked_bytes};
+        return true;
     }
     bought_ms /= rate;
-    pair->window_ms += bought_ms;
-    pair->window_bytes += bought_ms * rate / 1000;
+    uint64_t spent_bytes = bought_ms * rate / 1000;
+    if (spent_bytes > 0) { /* else a byte that is worth some ms would buy them at every look */
+        window->ms += bought_ms;
+        window->bytes += spent_bytes;
+    }
+    return false;
+}
+
+static void credit_sent(struct pair *pair, enum half half, uint64_t rate)
+{
+    struct half_track *h = &pair->half[half];
+    (void)credit(&h->sent, h->acked_bytes, track_half_progress_ms(pair, half), rate);
+}
+
+static void credit_windows(struct pair *pair)
+{
+    const uint64_t *rate = pair->deadlines->rate;
+    const struct half_track *response = &pair->half[HALF_RESPONSE];
+    bool open = track_relaying(pair) && !track_half_closed(pair);
+    if (credit(&pair->window, track_acked_bytes(pair), track_progress_ms(pair),
+               rate[open ? DEADLINE_IDLE : DEADLINE_HALF_CLOSE]))
+        pair->window_open_bytes = pair->half[track_open_half(pair)].acked_bytes;
+    credit_sent(pair, HALF_REQUEST, rate[DEADLINE_REQUEST_BODY]);
+    credit_sent(pair, HALF_RESPONSE, rate[DEADLINE_RESPONSE]);
+    (void)credit(&pair->taken, response->acked_bytes, track_taken_ms(response), rate[DEADLINE_WRITE_STALL]);
 }
 
 static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
 {
     uint64_t fires;
-    credit_window(pair);
+    credit_windows(pair);
     if (track_probing(pair) && due_ms(pair, DEADLINE_HALF_CLOSE) > now_ms)
         pair->probed_ms = 0; /* bytes have moved it on: what was heard until now proves nothing later */
     track_sparing(pair, now_ms);
@@ -423,7 +456,7 @@ pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64
     case PAIR_EVENT_BEGIN:
         return on_begin(pair, input->stage, input->servers_left, now_ms);
     case PAIR_EVENT_STAGE:
-        return on_stage(pair, input->stage, now_ms);
+        return on_stage(pair, input, now_ms);
     case PAIR_EVENT_ATTACH:
         return on_attach(pair, input->servers_left, now_ms);
     case PAIR_EVENT_LEFT:

@@ -111,6 +111,7 @@ struct pair_input {
     enum pair_stage stage; /* STAGE: any but REFUSED and PREFACE; BEGIN: BYTES or HEAD */
     enum leg_end end;      /* LEFT: FIN or RESET; between messages also POOLED */
     uint32_t servers_left; /* ATTACH, BEGIN */
+    bool streams;          /* STAGE ANSWERED: with what may be silent for long, text/event-stream */
     bool framed;           /* CUT: the response says how long it is, by its length or in chunks */
 };
 

@@ -26,16 +26,22 @@ bool reason_is_reaped(enum reason reason)
     case REASON_CONNECT:
     case REASON_CLIENT_CLOSED:
     case REASON_IDLE:
+    case REASON_IDLE_RATE:
     case REASON_HALF_CLOSE:
     case REASON_HALF_CLOSE_RATE:
     case REASON_HALF_CLOSE_MAX:
     case REASON_HALF_CLOSE_EMPTY:
     case REASON_WRITE_STALL:
+    case REASON_WRITE_STALL_RATE:
     case REASON_PREFACE:
     case REASON_REQUEST_HEAD:
     case REASON_REQUEST_BODY:
+    case REASON_REQUEST_BODY_RATE:
     case REASON_RESPONSE:
+    case REASON_RESPONSE_RATE:
+    case REASON_EVENT_STREAM:
     case REASON_KEEPALIVE:
+    case REASON_TUNNEL:
     case REASON_MESSAGE_GRACE:
     case REASON_LIFETIME:
         return true;

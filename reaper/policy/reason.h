@@ -17,17 +17,23 @@
     X(REASON_CONNECT_FAILED, connect_failed, "no server of the backend could be connected to")               \
     X(REASON_CLIENT_CLOSED, client_closed, "the client had closed its socket: nobody was left to read")      \
     X(REASON_IDLE, idle, "no progress in either half for the idle deadline")                                 \
+    X(REASON_IDLE_RATE, idle_rate, "both halves were open and only trickled")                                \
     X(REASON_HALF_CLOSE, half_close, "one half ended and the other made no progress: a leak")                \
     X(REASON_HALF_CLOSE_RATE, half_close_rate, "one half ended and the other only trickled")                 \
     X(REASON_HALF_CLOSE_MAX, half_close_max, "one half ended and the other outlived half_close_max")         \
     X(REASON_HALF_CLOSE_EMPTY, half_close_empty, "the client left without a byte, the backend stayed")       \
     X(REASON_WRITE_STALL, write_stall, "a side took no bytes for the write_stall deadline")                  \
+    X(REASON_WRITE_STALL_RATE, write_stall_rate, "the client took what was held for it too slowly")          \
     X(REASON_PREFACE, preface, "what a connection has to begin with did not arrive in time")                 \
     X(REASON_BAD_PREFACE, bad_preface, "a connection did not begin with a valid PROXY header")               \
     X(REASON_REQUEST_HEAD, request_head, "the head of a request did not arrive in time")                     \
     X(REASON_REQUEST_BODY, request_body, "the body of a request made no progress")                           \
+    X(REASON_REQUEST_BODY_RATE, request_body_rate, "the body of a request only trickled")                    \
     X(REASON_RESPONSE, response, "the backend did not answer, or its answer made no progress")               \
+    X(REASON_RESPONSE_RATE, response_rate, "the backend's answer only trickled")                             \
+    X(REASON_EVENT_STREAM, event_stream, "a text/event-stream was silent for the event_stream deadline")     \
     X(REASON_KEEPALIVE, keepalive, "no further request came")                                                \
+    X(REASON_TUNNEL, tunnel, "no progress in either half behind 101 or CONNECT for the tunnel deadline")     \
     X(REASON_MESSAGE_GRACE, message_grace, "all was answered and the backend did not close: a leak")         \
     X(REASON_BAD_REQUEST, bad_request, "a request was malformed or too large")                               \
     X(REASON_BAD_RESPONSE, bad_response, "the backend's answer was malformed or too large")                  \

@@ -23,7 +23,9 @@ enum deadline_id {
     DEADLINE_REQUEST_HEAD,
     DEADLINE_REQUEST_BODY,
     DEADLINE_RESPONSE,
+    DEADLINE_EVENT_STREAM,
     DEADLINE_KEEPALIVE,
+    DEADLINE_TUNNEL,
     DEADLINE_MESSAGE_GRACE,
     DEADLINE_HALF_CLOSE_EMPTY,
     DEADLINE_PREFACE,
@@ -52,8 +54,8 @@ struct deadlines {
     uint64_t after_ms[DEADLINE_COUNT];                   /* DEADLINE_OFF: never */
     enum close_action action[DEADLINE_COUNT][LEG_COUNT]; /* meaningless for rows without `settable_action` */
     enum verify verify;
-    uint64_t half_close_rate; /* bytes a second below which a half-closed session makes no progress; 0: any
-                                 byte is progress */
+    uint64_t rate[DEADLINE_COUNT]; /* bytes a second below which nothing is progress for it; 0: any byte is.
+                                      Meaningless for rows without `rate_reason` */
 };
 
 #define DEADLINE_MAX_MS (UINT64_C(365) * 24 * 3600 * 1000)

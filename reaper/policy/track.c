@@ -80,6 +80,19 @@ bool track_relaying(const struct pair *pair)
     return pair->phase == PAIR_OPEN || pair->phase == PAIR_ENDING;
 }
 
+uint64_t track_taken_ms(const struct half_track *h)
+{
+    return max_of(h->held_since_ms, max_of(h->written_ms, h->acked_ms));
+}
+
+/* A backend that takes its time is its operator's to judge, a tunnel that of who talks through it. */
+bool track_takes(const struct pair *pair, enum half half)
+{
+    return half == HALF_RESPONSE && pair->half[half].held && !pair->tunnel &&
+           pair->deadlines->rate[DEADLINE_WRITE_STALL] > 0 &&
+           (track_relaying(pair) || pair->phase == PAIR_WAITING);
+}
+
 const char *pair_phase_name(enum pair_phase phase)
 {
     static const char *const names[PAIR_PHASE_COUNT] = {

@@ -46,15 +46,24 @@ enum leg_end {
     LEG_END_COUNT
 };
 
+/* What a deadline with a rate counts from: a moment that acknowledged bytes push on, as far as they keep the
+ * rate. */
+struct track_window {
+    uint64_t ms;           /* that moment */
+    uint64_t bytes;        /* that have pushed it on */
+    uint64_t caught_bytes; /* acknowledged when it was last wholly caught up: more since then trickled */
+};
+
 struct half_track {
     bool fin_in, fin_out;
     bool held;
-    uint64_t written_bytes; /* taken by the sink's socket */
-    uint64_t written_ms;    /* when it last took some */
-    uint64_t held_since_ms; /* when `held` became true */
-    uint64_t unacked_bytes; /* of these, not acknowledged by the sink's kernel at the last sample */
-    uint64_t acked_bytes;   /* acknowledged at the last sample */
-    uint64_t acked_ms;      /* the last acknowledgement that advanced, as far as samples tell */
+    uint64_t written_bytes;   /* taken by the sink's socket */
+    uint64_t written_ms;      /* when it last took some */
+    uint64_t held_since_ms;   /* when `held` became true */
+    uint64_t unacked_bytes;   /* of these, not acknowledged by the sink's kernel at the last sample */
+    uint64_t acked_bytes;     /* acknowledged at the last sample */
+    uint64_t acked_ms;        /* the last acknowledgement that advanced, as far as samples tell */
+    struct track_window sent; /* for the rate at which its source sends, while its sink takes all of it */
 };
 
 struct pair {
@@ -64,6 +73,8 @@ struct pair {
     bool client_awaits_reply; /* perhaps: the last bytes relayed went to the backend */
     bool has_first_fin;       /* a FIN came from a peer before we sent any, */
     bool draining;
+    bool tunnel;                /* messages were followed, and are no more: 101, CONNECT */
+    bool streams;               /* the answer is one that may be silent: text/event-stream */
     bool fin_to_client;         /* in RESETTING: a FIN tells the client the truth, RST is not needed */
     uint8_t first_fin;          /* enum leg: from this one first */
     uint8_t phase;              /* enum pair_phase */
@@ -81,10 +92,10 @@ struct pair {
     uint64_t drain_ms;       /* draining since */
     uint64_t stage_ms;       /* at this stage since */
 
-    /* half_close and grace count from a moment that acknowledged bytes push on, as far as they keep
-     * half_close_rate. */
-    uint64_t window_ms, window_bytes;
-    uint64_t window_open_bytes; /* acknowledged of the open half when that moment was last wholly caught up */
+    struct track_window window; /* of idle while both halves are open; then of half_close and grace */
+    struct track_window taken;  /* for the rate at which the client takes what is held for it */
+    uint64_t taken_until_ms;    /* it had taken all by then */
+    uint64_t window_open_bytes; /* acknowledged of the open half when `window` was last wholly caught up */
     uint64_t probed_ms;         /* both peers are being probed since, no earlier; 0: they are not */
     uint64_t asked_ms;          /* the last probes had been sent by then */
     uint8_t probes;             /* how often they were */
@@ -109,6 +120,12 @@ bool track_relaying(const struct pair *pair);
 
 /* The caller follows messages, and the session is in one, between two, or before the first. */
 bool track_follows(const struct pair *pair);
+
+/* Bytes that are held: when the sink was last seen to take some, or since when they are, ms. */
+uint64_t track_taken_ms(const struct half_track *half);
+
+/* The client takes bytes that are held for it, at a rate that is looked at. */
+bool track_takes(const struct pair *pair, enum half half);
 
 /* Nothing more is to be done with the leg: its FIN came and ours is out. */
 bool track_leg_done(const struct pair *pair, enum leg leg);

@@ -19,14 +19,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, LATE_MS = 700, KEY_BYTES = 40 };
+enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, LATE_MS = 700, KEY_BYTES = 56 };
 
 /* ---- what is explored ---- */
 
 struct settings {
     const char *name;
     uint64_t grid_ms;
-    uint64_t rate;
+    uint64_t rate;          /* of half_close */
+    enum deadline_id rated; /* another one that has this rate, besides; 0: none */
     uint64_t after_ms[DEADLINE_COUNT];
     enum close_action action[DEADLINE_COUNT];
     enum verify verify;
@@ -76,22 +77,53 @@ static const struct settings all_settings[] = {
      .messages = true,
      .verify = VERIFY_ON,
      .rate = 1024,
-     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 2000, 1000, 1000, 2000, 2000, 1000},
+     .after_ms = {1000, 2000, 1000, OFF, 2000, OFF, 3000, 2000, 1000, 1000,
+                  2000, [DEADLINE_EVENT_STREAM] = 2000, [DEADLINE_KEEPALIVE] = 2000, [DEADLINE_TUNNEL] = 2000,
+                  [DEADLINE_MESSAGE_GRACE] = 1000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "short lives",
      .grid_ms = 1000,
      .must_end = true,
      .messages = true,
      .rate = 0,
-     .after_ms = {1000, 1000, 1000, OFF, 1000, 3000, 1000, 0, 1000, 1000, 1000, 1000, 0},
+     .after_ms = {1000, 1000, 1000, OFF, 1000, 3000, 1000, 0, 1000, 1000,
+                  1000, [DEADLINE_EVENT_STREAM] = 1000, [DEADLINE_KEEPALIVE] = 1000, [DEADLINE_TUNNEL] = 1000,
+                  [DEADLINE_MESSAGE_GRACE] = 0},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "slow bytes",
+     .grid_ms = 1000,
+     .must_end = true,
+     .rate = 1024,
+     .rated = DEADLINE_IDLE,
+     .after_ms = {1000, 2000, 1000, OFF, 1000, OFF, OFF, 0, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "slow body",
+     .grid_ms = 1000,
+     .messages = true,
+     .rate = 1024,
+     .rated = DEADLINE_REQUEST_BODY,
+     .after_ms = {OFF, OFF, OFF, OFF, OFF, OFF, OFF, 0, OFF, 2000,
+                  OFF, [DEADLINE_EVENT_STREAM] = OFF, [DEADLINE_KEEPALIVE] = OFF, [DEADLINE_TUNNEL] = OFF,
+                  [DEADLINE_MESSAGE_GRACE] = 0, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
+     .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
+    {.name = "slow answer",
+     .grid_ms = 1000,
+     .messages = true,
+     .rate = 1024,
+     .rated = DEADLINE_RESPONSE,
+     .after_ms = {OFF, OFF, OFF, OFF, OFF, OFF, OFF, 0, OFF, OFF,
+                  2000, [DEADLINE_EVENT_STREAM] = OFF, [DEADLINE_KEEPALIVE] = OFF, [DEADLINE_TUNNEL] = OFF,
+                  [DEADLINE_MESSAGE_GRACE] = 0, [DEADLINE_HALF_CLOSE_EMPTY] = OFF},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "preface",
      .grid_ms = 1000,
      .must_end = true,
      .preface = true,
      .rate = 1024,
-     .after_ms = {1000, 2000, 1000, OFF, 2000, 4000, 3000, 1000, 1000, 1000, 2000, 2000,
-                  1000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF, [DEADLINE_PREFACE] = 2000},
+     .after_ms =
+         {1000, 2000, 1000, OFF, 2000, 4000, 3000, 1000, 1000, 1000,
+          2000, [DEADLINE_EVENT_STREAM] = 2000, [DEADLINE_KEEPALIVE] = 2000, [DEADLINE_TUNNEL] = 2000,
+          [DEADLINE_MESSAGE_GRACE] = 1000, [DEADLINE_HALF_CLOSE_EMPTY] = OFF, [DEADLINE_PREFACE] = 2000},
      .action = {CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST, CLOSE_RST, CLOSE_FIN, CLOSE_RST, CLOSE_RST}},
     {.name = "off",
      .grid_ms = 1000,
@@ -170,6 +202,10 @@ static const struct move moves[] = {
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BODY}, false, "its body begins"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_RESPONSE}, false, "the request is whole"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_ANSWERED}, false, "the response begins"},
+    {MOVE_EVENT,
+     {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_ANSWERED, .streams = true},
+     false,
+     "an event stream begins"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BETWEEN}, false, "the response is whole"},
     {MOVE_EVENT, {.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BYTES}, false, "a tunnel begins"},
     {MOVE_EVENT,
@@ -699,12 +735,11 @@ static uint64_t stalled_ms(const struct half_track *h)
 }
 
 /* What acknowledged bytes would buy at the next expiry, in steps of the grid. */
-static uint8_t credit(const struct search *search, const struct world *world)
+static uint8_t credit(const struct search *search, const struct world *world,
+                      const struct track_window *window, uint64_t acked_bytes)
 {
-    const struct pair *pair = &world->pair;
-    uint64_t acked = pair->half[HALF_REQUEST].acked_bytes + pair->half[HALF_RESPONSE].acked_bytes;
-    uint64_t bytes = acked - pair->window_bytes;
-    uint64_t most = (world->now_ms - pair->window_ms) / search->settings->grid_ms;
+    uint64_t bytes = acked_bytes - window->bytes;
+    uint64_t most = (world->now_ms - window->ms) / search->settings->grid_ms;
     uint64_t steps = (bytes + 1) / SMALL_BYTES;
     return (uint8_t)(bytes == 0 ? 0 : 1 + (steps < most ? steps : most));
 }
@@ -714,7 +749,8 @@ static uint64_t window_most_ms(const struct pair *pair, const uint64_t after_ms[
 {
     if (pair->phase == PAIR_RESETTING)
         return after_ms[DEADLINE_WRITE_STALL];
-    uint64_t after = after_ms[pair->phase == PAIR_CLOSING ? DEADLINE_GRACE : DEADLINE_HALF_CLOSE];
+    enum deadline_id open = track_half_closed(pair) ? DEADLINE_HALF_CLOSE : DEADLINE_IDLE;
+    uint64_t after = after_ms[pair->phase == PAIR_CLOSING ? DEADLINE_GRACE : open];
     return after == OFF ? OFF : after + DELIVERY_MS;
 }
 
@@ -732,12 +768,48 @@ static uint64_t half_closed_most_ms(bool empty, const uint64_t after_ms[])
     return max_of(after_ms[DEADLINE_HALF_CLOSE_EMPTY] + DELIVERY_MS, max_ms == OFF ? 0 : max_ms);
 }
 
+/* The window of the deadline that has a rate, besides half_close's and idle's. */
+static void make_rate_key(const struct search *search, const struct world *world, uint8_t *key)
+{
+    const struct pair *pair = &world->pair;
+    const uint64_t *after_ms = search->settings->after_ms;
+    enum deadline_id rated = search->settings->rated;
+    enum half half = rated == DEADLINE_REQUEST_BODY ? HALF_REQUEST : HALF_RESPONSE;
+    const struct half_track *h = &pair->half[half];
+    const struct track_window *window = rated == DEADLINE_WRITE_STALL ? &pair->taken : &h->sent;
+    uint64_t most_ms = after_ms[rated];
+    bool matters = rated == DEADLINE_WRITE_STALL ? h->held && (relaying(world) || waiting(world))
+                                                 : follows(world) && relaying(world);
+    if (rated == DEADLINE_WRITE_STALL && !h->held && world->now_ms <= pair->taken_until_ms + 1000) {
+        key[0] = distance(search, world, true, pair->taken_until_ms, 1000);
+        matters = true; /* it goes on if the half is held again */
+    }
+    if (rated == DEADLINE_IDLE || !matters)
+        return;
+    key[1] = distance(search, world, true, window->ms, most_ms);
+    key[2] = (uint8_t)(credit(search, world, window, h->acked_bytes) | (h->acked_bytes > window->caught_bytes)
+                                                                           << 7);
+}
+
+/* Bytes of the window were acknowledged that were not enough. */
+static bool trickled(const struct search *search, const struct world *world)
+{
+    const struct pair *pair = &world->pair;
+    if (!relaying(world))
+        return false;
+    if (track_half_closed(pair))
+        return track_trickled(pair);
+    return search->settings->rated == DEADLINE_IDLE && track_acked_bytes(pair) > pair->window.caught_bytes;
+}
+
 /* Everything that later behaviour depends on. */
 static void make_key(const struct search *search, const struct world *world, uint8_t key[KEY_BYTES])
 {
     const struct pair *pair = &world->pair;
     const uint64_t *after_ms = search->settings->after_ms;
-    bool windowed = track_half_closed(pair) || pair->phase >= PAIR_RESETTING;
+    bool idle_rated = search->settings->rated == DEADLINE_IDLE;
+    bool windowed = track_half_closed(pair) || pair->phase >= PAIR_RESETTING ||
+                    (idle_rated && relaying(world) && !follows(world));
     size_t n = 0;
     memset(key, 0, KEY_BYTES);
     key[n++] = pair->phase;
@@ -770,7 +842,7 @@ static void make_key(const struct search *search, const struct world *world, uin
         uint64_t most_ms = max_of(max_of(after_ms[DEADLINE_REQUEST_HEAD], after_ms[DEADLINE_REQUEST_BODY]),
                                   max_of(after_ms[DEADLINE_RESPONSE], after_ms[DEADLINE_KEEPALIVE]));
         most_ms = max_of(most_ms, after_ms[DEADLINE_PREFACE]);
-        key[n++] = pair->stage;
+        key[n++] = (uint8_t)(pair->stage | pair->streams << 7);
         key[n++] = distance(search, world, pair->phase <= PAIR_ENDING, pair->stage_ms, most_ms);
         key[n++] =
             distance(search, world, relaying(world), track_half_progress_ms(pair, HALF_REQUEST), most_ms);
@@ -780,9 +852,9 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] = distance(search, world, connecting(world), pair->attempt_ms, after_ms[DEADLINE_CONNECT]);
     key[n++] =
         distance(search, world, relaying(world), progress_ms(pair), max_of(after_ms[DEADLINE_IDLE], 2000));
-    key[n++] = distance(search, world, windowed, pair->window_ms, window_most_ms(pair, after_ms));
-    key[n++] = (uint8_t)((windowed ? credit(search, world) : 0) |
-                         (relaying(world) && track_half_closed(pair) && track_trickled(pair)) << 7);
+    key[n++] = distance(search, world, windowed, pair->window.ms, window_most_ms(pair, after_ms));
+    key[n++] = (uint8_t)((windowed ? credit(search, world, &pair->window, track_acked_bytes(pair)) : 0) |
+                         trickled(search, world) << 7);
     key[n++] = distance(search, world, pair->spared_ms != 0, pair->spared_ms, DELIVERY_MS);
     bool empty = is_empty(pair) && after_ms[DEADLINE_HALF_CLOSE_EMPTY] != OFF;
     key[n++] = empty && pair->phase <= PAIR_ENDING;
@@ -793,6 +865,8 @@ static void make_key(const struct search *search, const struct world *world, uin
     key[n++] =
         distance(search, world, pair->phase <= PAIR_ENDING, pair->accepted_ms, after_ms[DEADLINE_LIFETIME]);
     key[n++] = distance(search, world, pair->draining, pair->drain_ms, after_ms[DEADLINE_DRAIN]);
+    if (search->settings->rated)
+        make_rate_key(search, world, key + n);
 }
 
 static uint32_t hash(const uint8_t key[KEY_BYTES])
@@ -906,11 +980,12 @@ static bool expand(struct search *search, uint32_t index)
 
 static bool explore(const struct settings *settings)
 {
-    struct deadlines deadlines = {.half_close_rate = settings->rate, .verify = settings->verify};
+    struct deadlines deadlines = {.verify = settings->verify};
     struct search search = {.settings = settings};
     struct world start = {.now_ms = START_MS};
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++) {
         deadlines.after_ms[id] = settings->after_ms[id];
+        deadlines.rate[id] = id == DEADLINE_HALF_CLOSE || (id == settings->rated && id) ? settings->rate : 0;
         deadlines.action[id][LEG_CLIENT] = deadlines.action[id][LEG_BACKEND] = settings->action[id];
     }
     deadlines_default(&search.defaults);

@@ -70,7 +70,7 @@ static void make_settings(void)
     set(at_once, DEADLINE_GRACE, 0);
     set(at_once, DEADLINE_DRAIN, 0);
     struct deadlines *any_byte = &confs[4].deadlines;
-    any_byte->half_close_rate = 0;
+    any_byte->rate[DEADLINE_HALF_CLOSE] = 0;
     any_byte->verify = VERIFY_ON;
     set(any_byte, DEADLINE_HALF_CLOSE, 1500);
     confs[5].deadlines = *quick;
@@ -193,14 +193,14 @@ static void make_faulty(struct run *run)
 
 static uint64_t bought_ms(const struct run *run, uint64_t bytes)
 {
-    uint64_t rate = host_deadlines(&run->hosted)->half_close_rate;
+    uint64_t rate = host_deadlines(&run->hosted)->rate[DEADLINE_HALF_CLOSE];
     return rate ? bytes * 1000 / rate : 0;
 }
 
 void saw_progress(struct connection *sink, uint64_t bytes)
 {
     struct run *run = &runs[sink->session];
-    uint64_t rate = host_deadlines(&run->hosted)->half_close_rate;
+    uint64_t rate = host_deadlines(&run->hosted)->rate[DEADLINE_HALF_CLOSE];
     uint64_t now_us = network.now_ms * 1000;
     run->hosted.last_ack_ms = network.now_ms;
     run->hosted.acked_in_phase += bytes;
@@ -294,8 +294,9 @@ static void check_time(const struct run *run, const struct pair *pair)
     case PAIR_RESETTING:
     case PAIR_CLOSING: {
         enum deadline_id id = pair->phase == PAIR_CLOSING ? DEADLINE_GRACE : DEADLINE_WRITE_STALL;
-        uint64_t since_ms =
-            d->half_close_rate ? run->hosted.phase_ms : max_of(run->hosted.phase_ms, run->hosted.last_ack_ms);
+        uint64_t since_ms = d->rate[DEADLINE_HALF_CLOSE]
+                                ? run->hosted.phase_ms
+                                : max_of(run->hosted.phase_ms, run->hosted.last_ack_ms);
         must_be_by(&run->hosted, since_ms,
                    d->after_ms[id] + 3 * DELIVERY_MS + bought_ms(run, run->hosted.acked_in_phase),
                    "what follows a reset or our FINs is bounded");

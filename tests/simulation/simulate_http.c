@@ -62,6 +62,8 @@ static void make_settings(void)
         deadlines_default(&conf->deadlines);
         for (enum deadline_id id = 0; i != BY_DEFAULT && id < DEADLINE_COUNT; id++)
             conf->deadlines.after_ms[id] = quick[id];
+        /* Some of the healthy write byte by byte, and most of it is sizes and extensions of chunks. */
+        conf->deadlines.rate[DEADLINE_REQUEST_BODY] = conf->deadlines.rate[DEADLINE_WRITE_STALL] = 64;
         frontends[i].conf = conf;
     }
     confs[QUICK].http.via = confs[QUICK].http.request_id = true;
@@ -403,7 +405,7 @@ static void check_stage(const struct hosted *hosted, const struct pair *pair, co
 static void check_closing(const struct hosted *hosted, const struct pair *pair, const struct deadlines *d)
 {
     bool closing = pair->phase == PAIR_CLOSING;
-    uint64_t rate = d->half_close_rate;
+    uint64_t rate = d->rate[DEADLINE_HALF_CLOSE];
     uint64_t bought_ms = rate ? hosted->acked_in_phase * 1000 / rate : 0;
     uint64_t since_ms = rate ? hosted->phase_ms : max_of(hosted->phase_ms, hosted->last_ack_ms);
     if (closing && pair->up[LEG_BACKEND] && !pair->half[HALF_RESPONSE].fin_in)

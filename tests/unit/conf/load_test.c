@@ -71,7 +71,7 @@ static void a_small_file_gets_all_defaults(void **state)
     assert_int_equal(frontend->max_connections, 0);
     assert_memory_equal(&frontend->deadlines, &expected, sizeof expected);
     assert_true(frontend->tcp.nodelay);
-    assert_true(frontend->tcp.keepalive_ms == DEADLINE_OFF);
+    assert_int_equal(frontend->tcp.keepalive_ms, 300000);
     assert_true(frontend->tcp.user_timeout_ms == DEADLINE_OFF);
     assert_int_equal(frontend->tcp.receive_buffer, 8 << 20);
     assert_int_equal(frontend->tcp.send_buffer, 0);
@@ -171,12 +171,12 @@ static void a_frontends_deadlines_replace_single_ones_wherever_they_stand(void *
     assert_int_equal(a->action[DEADLINE_HALF_CLOSE][LEG_CLIENT], CLOSE_FIN);
     assert_int_equal(a->action[DEADLINE_HALF_CLOSE][LEG_BACKEND], CLOSE_RST);
     assert_true(a->after_ms[DEADLINE_IDLE] == DEADLINE_OFF);
-    assert_int_equal(a->half_close_rate, 0);
+    assert_int_equal(a->rate[DEADLINE_HALF_CLOSE], 0);
     assert_int_equal(a->after_ms[DEADLINE_GRACE], 0);
     assert_int_equal(b->after_ms[DEADLINE_HALF_CLOSE], 10000);
     assert_int_equal(b->action[DEADLINE_HALF_CLOSE][LEG_CLIENT], CLOSE_RST);
-    assert_int_equal(b->after_ms[DEADLINE_IDLE], 300000);
-    assert_int_equal(b->half_close_rate, DEADLINE_HALF_CLOSE_RATE_DEFAULT);
+    assert_int_equal(b->after_ms[DEADLINE_IDLE], 3600000);
+    assert_int_equal(b->rate[DEADLINE_HALF_CLOSE], 1024);
     assert_int_equal(b->after_ms[DEADLINE_LIFETIME], 86400000);
     assert_int_equal(b->action[DEADLINE_LIFETIME][LEG_CLIENT], CLOSE_FIN);
     assert_int_equal(b->action[DEADLINE_LIFETIME][LEG_BACKEND], CLOSE_RST);
@@ -253,8 +253,10 @@ struct bad {
 #define TOP_KEYS "workers, user, seccomp, log, reaper, drain, deadlines, frontends, backends"
 #define LATER "found a key that is not supported by this version; allowed: nothing, leave it out\n"
 #define DEADLINE_KEYS                                                                                        \
-    "connect, idle, half_close, half_close_rate, verify, half_close_max, write_stall, lifetime, grace, "     \
-    "request_head, request_body, response, keepalive, message_grace, half_close_empty, preface"
+    "connect, idle, idle_rate, half_close, half_close_rate, verify, half_close_max, write_stall, "           \
+    "write_stall_rate, lifetime, grace, request_head, request_body, request_body_rate, response, "           \
+    "response_rate, event_stream, keepalive, tunnel, message_grace, "                                        \
+    "half_close_empty, preface"
 
 static const struct bad values[] = {
     {"workers: 0\n" SIDES, "f:1:10: workers: found '0'; allowed: a number from 1 to 1024, or auto\n"},

@@ -103,12 +103,12 @@ static void defaults_are_those_of_the_deadline_table(void **state)
     deadlines_default(&expected);
     deadlines_default(&deadlines);
     memset(deadlines.after_ms, 0, sizeof deadlines.after_ms);
-    deadlines.half_close_rate = 0;
+    deadlines.rate[DEADLINE_HALF_CLOSE] = 0;
     assert_int_equal(option_defaults(SCOPE_DEADLINES, &deadlines), 0);
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
         if (id != DEADLINE_DRAIN)
             assert_int_equal(deadlines.after_ms[id], expected.after_ms[id]);
-    assert_int_equal(deadlines.half_close_rate, expected.half_close_rate);
+    assert_int_equal(deadlines.rate[DEADLINE_HALF_CLOSE], expected.rate[DEADLINE_HALF_CLOSE]);
 }
 
 static void bounds_are_inclusive_and_a_refusal_stores_nothing(void **state)

@@ -18,7 +18,7 @@ static const struct {
     enum reason reason;
 } promised[DEADLINE_COUNT] = {
     [DEADLINE_CONNECT] = {"connect", 5000, 1, true, false, false, CLOSE_RST, REASON_CONNECT},
-    [DEADLINE_IDLE] = {"idle", 300000, 1, true, true, true, CLOSE_FIN, REASON_IDLE},
+    [DEADLINE_IDLE] = {"idle", 3600000, 1, true, true, true, CLOSE_FIN, REASON_IDLE},
     [DEADLINE_HALF_CLOSE] = {"half_close", 30000, 0, true, true, true, CLOSE_RST, REASON_HALF_CLOSE},
     [DEADLINE_HALF_CLOSE_MAX] = {"half_close_max", DEADLINE_OFF, 0, true, true, false, CLOSE_RST,
                                  REASON_HALF_CLOSE_MAX},
@@ -29,6 +29,9 @@ static const struct {
     [DEADLINE_REQUEST_HEAD] = {"request_head", 10000, 1, true, false, false, CLOSE_FIN, REASON_REQUEST_HEAD},
     [DEADLINE_REQUEST_BODY] = {"request_body", 60000, 1, true, false, false, CLOSE_RST, REASON_REQUEST_BODY},
     [DEADLINE_RESPONSE] = {"response", 60000, 1, true, false, false, CLOSE_RST, REASON_RESPONSE},
+    [DEADLINE_EVENT_STREAM] = {"event_stream", 3600000, 1, true, false, false, CLOSE_RST,
+                               REASON_EVENT_STREAM},
+    [DEADLINE_TUNNEL] = {"tunnel", 3600000, 1, true, true, true, CLOSE_FIN, REASON_TUNNEL},
     [DEADLINE_KEEPALIVE] = {"keepalive", 75000, 1, true, false, false, CLOSE_FIN, REASON_KEEPALIVE},
     [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST,
                                 REASON_MESSAGE_GRACE},
@@ -60,6 +63,8 @@ static void every_row_explains_itself(void **state)
         const struct deadline *row = deadline_row(id);
         assert_true(strlen(row->runs_while) >= strlen("always"));
         assert_true(strlen(row->at_expiry) > 10);
+        assert_int_equal(row->rate_reason != REASON_NONE, row->rate_help != NULL);
+        assert_int_equal(row->rate_reason != REASON_NONE, row->trickled != NULL);
         for (enum deadline_id before = 0; before < id; before++)
             assert_string_not_equal(row->name, deadline_row(before)->name);
     }
@@ -89,7 +94,10 @@ static void defaults_fill_in_every_setting(void **state)
         assert_int_equal(deadlines.action[id][LEG_CLIENT], promised[id].action);
         assert_int_equal(deadlines.action[id][LEG_BACKEND], promised[id].action);
     }
-    assert_int_equal(deadlines.half_close_rate, 1024);
+    for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
+        assert_int_equal(deadlines.rate[id], id == DEADLINE_HALF_CLOSE ? 1024
+                                             : id == DEADLINE_WRITE_STALL || id == DEADLINE_REQUEST_BODY ? 512
+                                                                                                         : 0);
 }
 
 static void adding_stops_at_never(void **state)

@@ -232,7 +232,7 @@ static void a_rate_of_zero_takes_any_byte_for_progress(void **state)
     (void)state;
     struct bed bed;
     half_closed(&bed);
-    bed.deadlines.half_close_rate = 0;
+    bed.deadlines.rate[DEADLINE_HALF_CLOSE] = 0;
     for (uint64_t i = 1; i <= 100; i++) {
         assert_int_equal(expire_until(&bed, i * 29000), 0);
         relay(&bed, HALF_RESPONSE, 1);
@@ -263,7 +263,7 @@ static void an_enormous_rate_does_not_overflow(void **state)
     (void)state;
     struct bed bed;
     half_closed(&bed);
-    bed.deadlines.half_close_rate = UINT64_MAX;
+    bed.deadlines.rate[DEADLINE_HALF_CLOSE] = UINT64_MAX;
     pass(&bed, 1);
     relay(&bed, HALF_RESPONSE, UINT64_C(1) << 40);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
