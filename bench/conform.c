@@ -76,7 +76,7 @@ static void arrive(struct play *play, struct end *end)
     if (before && before != play && before->backend == end) {
         /* To whom it belonged, it ended in order: the proxy keeps connections for others. */
         before->pooled = (struct end){
-            .stage = end->stage, .fd = -1, .side = END_BACKEND, .over = END_FIN, .is_read_out = true};
+            .epoll = end->epoll, .fd = -1, .side = END_BACKEND, .over = END_FIN, .is_read_out = true};
         before->backend = &before->pooled;
     }
     if (before != play)
@@ -149,7 +149,7 @@ static void play_end(struct suite *suite, struct play *play)
 static void play_begin(struct play *play)
 {
     play->is_begun = true;
-    play->began_ns = play->step_ns = stage_clock_ns();
+    play->began_ns = play->step_ns = end_clock_ns();
 }
 
 static bool is_running(const struct play *play)
@@ -163,7 +163,7 @@ static void begin_what_may(struct suite *suite)
 {
     const struct play *quiet = suite->quiet;
     if (quiet && !quiet->is_over && !quiet->backend &&
-        (stage_clock_ns() - quiet->began_ns) / 1000000 < QUIET_MS)
+        (end_clock_ns() - quiet->began_ns) / 1000000 < QUIET_MS)
         return;
     suite->quiet = NULL;
     size_t running = 0;
@@ -212,9 +212,9 @@ static void play_all(struct suite *suite)
         if (!run_plays(suite))
             return;
         stage_turn(&suite->stage, TURN_MS);
-        if (stage_clock_ns() - freed_ns < UINT64_C(1000000) * STRANGERS_MS)
+        if (end_clock_ns() - freed_ns < UINT64_C(1000000) * STRANGERS_MS)
             continue;
-        freed_ns = stage_clock_ns();
+        freed_ns = end_clock_ns();
         stage_reap(&suite->stage, NULL);
     }
 }
@@ -271,7 +271,7 @@ static int plays_make(struct suite *suite, struct conform_report *report)
                               .netlink = suite->netlink,
                               .result = &report->results[suite->count]};
         play->result->of = row;
-        play->began_ns = stage_clock_ns();
+        play->began_ns = end_clock_ns();
         const char *skip = reason_to_skip(suite, row);
         if (skip)
             play_judge(play, CONFORM_SKIP, "%s", skip);

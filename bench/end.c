@@ -1,7 +1,5 @@
 #include "bench/end.h"
 
-#include "bench/stage.h"
-
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SCRATCH_BYTES = 64 * 1024, READS_A_TURN = 16, WRITES_A_TURN = 16 };
@@ -22,6 +21,13 @@ struct end_segment {
 };
 
 static char scratch[SCRATCH_BYTES];
+
+uint64_t end_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
 
 /* ---- watching ---- */
 
@@ -41,7 +47,7 @@ static void watch(struct end *end)
         return;
     struct epoll_event event = {.events = wanted, .data.ptr = end};
     int operation = !in_set ? EPOLL_CTL_DEL : end->is_in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    epoll_ctl(stage_epoll(end->stage), operation, end->fd, &event);
+    epoll_ctl(end->epoll, operation, end->fd, &event);
     end->is_in_set = in_set;
     end->watched = wanted;
 }
@@ -58,7 +64,7 @@ static void queue_clear(struct end *end)
 
 static void over(struct end *end, enum end_over how, int error)
 {
-    uint64_t now_ns = stage_clock_ns();
+    uint64_t now_ns = end_clock_ns();
     if (end->over == END_OPEN) {
         end->over = how;
         end->over_ns = now_ns;
@@ -101,7 +107,7 @@ static void fin_if_due(struct end *end)
 {
     if (!end->wants_fin || end->fin_sent_ns || end->queued_bytes > 0 || !end->is_connected)
         return;
-    end->fin_sent_ns = stage_clock_ns();
+    end->fin_sent_ns = end_clock_ns();
     shutdown(end->fd, SHUT_WR);
 }
 
@@ -215,7 +221,7 @@ static void connected(struct end *end)
 {
     end->connect_error = socket_error(end);
     end->is_connected = end->connect_error == 0;
-    end->connected_ns = stage_clock_ns();
+    end->connected_ns = end_clock_ns();
     if (end->connect_error)
         over(end, END_RESET, end->connect_error);
 }
@@ -236,7 +242,7 @@ void end_ready(struct end *end, uint32_t events)
         flush(end);
     if ((events & EPOLLHUP) && end->over != END_OPEN && end->is_in_set && !end->is_reset) {
         /* Both halves are over: HUP would be reported for ever. A reset behind two FINs means nothing. */
-        epoll_ctl(stage_epoll(end->stage), EPOLL_CTL_DEL, end->fd, NULL);
+        epoll_ctl(end->epoll, EPOLL_CTL_DEL, end->fd, NULL);
         end->is_in_set = false;
         if (!end->fin_sent_ns)
             over(end, END_RESET, EPIPE); /* it took the socket out of CLOSE_WAIT without our FIN */
@@ -261,19 +267,19 @@ void end_resume(struct end *end)
 
 /* ---- its life ---- */
 
-struct end *end_new(struct stage *stage, int fd, enum end_side side, bool is_connected)
+struct end *end_new(int epoll, int fd, enum end_side side, bool is_connected, bool http)
 {
     struct end *end = calloc(1, sizeof *end);
     if (!end)
         return NULL;
-    end->stage = stage;
+    end->epoll = epoll;
     end->fd = fd;
     end->side = side;
     end->is_connected = is_connected;
-    end->opened_ns = stage_clock_ns();
+    end->opened_ns = end_clock_ns();
     end->connected_ns = is_connected ? end->opened_ns : 0;
     STAILQ_INIT(&end->queue);
-    heard_init(&end->heard, stage_is_http(stage), side == END_BACKEND);
+    heard_init(&end->heard, http, side == END_BACKEND);
     watch(end);
     return end;
 }
@@ -283,7 +289,7 @@ void end_close(struct end *end)
     if (end->fd < 0)
         return;
     if (!end->fin_sent_ns)
-        end->fin_sent_ns = stage_clock_ns();
+        end->fin_sent_ns = end_clock_ns();
     queue_clear(end);
     close(end->fd);
     end->fd = -1;

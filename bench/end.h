@@ -17,8 +17,6 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-struct stage;
-
 enum end_side { END_CLIENT, END_BACKEND };
 
 /* How the peer ended its half, as this end's system calls tell it. */
@@ -28,9 +26,9 @@ struct end_segment;
 
 struct end {
     LIST_ENTRY(end) link; /* all ends of the stage */
-    struct stage *stage;
-    void *owner; /* the caller's, NULL: nobody has claimed it */
-    int fd;      /* -1: closed */
+    int epoll;            /* the set that it is in, the stage's */
+    void *owner;          /* the caller's, NULL: nobody has claimed it */
+    int fd;               /* -1: closed */
     enum end_side side;
     uint32_t watched; /* the epoll mask */
     bool is_in_set;
@@ -54,8 +52,12 @@ struct end {
     uint64_t over_ns, reset_ns;
 };
 
-/* Made by the stage; `fd` is taken over. NULL without memory. */
-struct end *end_new(struct stage *stage, int fd, enum end_side side, bool connected);
+/* Made by the stage, in its epoll set; `fd` is taken over, `http`: messages are to be heard. NULL without
+ * memory. */
+struct end *end_new(int epoll, int fd, enum end_side side, bool connected, bool http);
+
+/* CLOCK_MONOTONIC, now. */
+uint64_t end_clock_ns(void);
 
 /* Closes and frees. */
 void end_free(struct end *end);

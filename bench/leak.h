@@ -13,33 +13,11 @@
  * It refuses to do anything about a leak: an abandoned descriptor is never looked at again, also not when the
  * peer resets the connection. That is what leaking programs do. */
 
-#include <stdbool.h>
+#include "bench/leak_mode.h"
+
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
-
-enum leak_mode {
-    LEAK_NEVER_CLOSE,
-    LEAK_NEVER_READ,
-    LEAK_STOPPED,
-    LEAK_NEVER_ACCEPT,
-    LEAK_ZERO_BYTE,
-    LEAK_KEEP_ALIVE,
-    LEAK_FORKED,
-    LEAK_QUEUED,
-    LEAK_TRICKLE,
-    LEAK_HEALTHY,
-    LEAK_MODE_COUNT
-};
-
-struct leak_options {
-    enum leak_mode mode;
-    struct sockaddr_storage address; /* where to listen, IPv4 or IPv6; port 0: the kernel chooses */
-    int backlog;                     /* as listen(2) takes it */
-    bool http;                       /* answer HTTP/1 requests instead of echoing bytes */
-    uint64_t response_bytes;         /* body of an HTTP answer */
-    uint64_t trickle_ms;             /* one byte per this long in mode trickle; not 0 */
-};
 
 /* Snapshot; the three are read one after the other, not at one moment. */
 struct leak_counts {
@@ -49,13 +27,6 @@ struct leak_counts {
 };
 
 struct leak_backend;
-
-/* The mode's name as the command line spells it, and one sentence about it. Static storage. */
-const char *leak_mode_name(enum leak_mode mode);
-const char *leak_mode_help(enum leak_mode mode);
-
-/* The mode of that name, or -EINVAL. */
-int leak_mode_find(const char *name);
 
 /* Fills in everything but the address: never-close, echo, backlog 4096, 6 bytes an answer, 1000 ms a byte. */
 void leak_options_default(struct leak_options *options);

@@ -8,7 +8,7 @@
  * until the process ends. A connection that a mode leaks is taken out of the epoll set and forgotten with its
  * descriptor open; all others are served and closed in order. */
 
-#include "bench/leak.h"
+#include "bench/leak_mode.h"
 
 #include <stdatomic.h>
 
@@ -26,8 +26,5 @@ int leak_server_run(int listener, int holder, const struct leak_options *options
 /* Takes every descriptor sent to it and never closes one: the forked child that inherited them. Returns 0
  * when the server's end is closed, else -errno. */
 int leak_holder_run(int channel);
-
-/* Whether the mode needs a holder process. */
-bool leak_mode_has_holder(enum leak_mode mode);
 
 #endif

@@ -7,12 +7,12 @@
 void play_step(struct play *play, int line)
 {
     play->line = line;
-    play->step_ns = stage_clock_ns();
+    play->step_ns = end_clock_ns();
 }
 
 uint64_t play_elapsed_ms(const struct play *play)
 {
-    return (stage_clock_ns() - play->step_ns) / 1000000;
+    return (end_clock_ns() - play->step_ns) / 1000000;
 }
 
 void play_judge(struct play *play, enum conform_verdict verdict, const char *format, ...)
@@ -26,7 +26,7 @@ void play_judge(struct play *play, enum conform_verdict verdict, const char *for
     vsnprintf(result->why, sizeof result->why, format, arguments);
     va_end(arguments);
     result->verdict = verdict;
-    result->took_ms = (stage_clock_ns() - play->began_ns) / 1000000;
+    result->took_ms = (end_clock_ns() - play->began_ns) / 1000000;
 }
 
 void play_wait(struct play *play, uint64_t ms, enum conform_verdict verdict, const char *what)
@@ -81,7 +81,7 @@ const char *play_over_name(const struct end *end)
 
 bool play_is_stuck(struct play *play, const struct end *end)
 {
-    uint64_t now_ns = stage_clock_ns();
+    uint64_t now_ns = end_clock_ns();
     if (play->moved_ns == 0 || play->moved_bytes != end->sent_bytes) {
         play->moved_bytes = end->sent_bytes;
         play->moved_ns = now_ns;

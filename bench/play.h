@@ -21,8 +21,9 @@
  *         END(play);                               pass
  *     } */
 
-#include "bench/conform.h"
+#include "bench/case.h"
 #include "bench/end.h"
+#include "bench/stage.h"
 #include "reaper/kernel/netlink.h"
 
 #include <stdbool.h>

@@ -12,23 +12,6 @@
 
 enum { EVENTS_A_TURN = 256, ACCEPTS_A_TURN = 256, BACKLOG = 4096 };
 
-uint64_t stage_clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
-int stage_epoll(const struct stage *stage)
-{
-    return stage->epoll;
-}
-
-bool stage_is_http(const struct stage *stage)
-{
-    return stage->http;
-}
-
 bool stage_is_tcp(const struct stage *stage, enum end_side side)
 {
     const struct stage_address *address = side == END_CLIENT ? &stage->target : &stage->backend;
@@ -108,7 +91,7 @@ static void claim(struct stage *stage, struct end *end, bool had_tag, uint32_t o
 
 static struct end *adopt(struct stage *stage, int fd, enum end_side side, bool is_connected)
 {
-    struct end *end = end_new(stage, fd, side, is_connected);
+    struct end *end = end_new(stage->epoll, fd, side, is_connected, stage->http);
     if (!end) {
         close(fd);
         return NULL;
@@ -200,7 +183,7 @@ struct end *stage_connect(struct stage *stage, void *owner)
     if (error && error != EINPROGRESS) {
         end->connect_error = error;
         end->over = END_RESET;
-        end->over_ns = stage_clock_ns();
+        end->over_ns = end_clock_ns();
     }
     return end;
 }

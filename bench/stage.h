@@ -50,9 +50,6 @@ struct stage {
     uint64_t accepted;
 };
 
-/* CLOCK_MONOTONIC, now. */
-uint64_t stage_clock_ns(void);
-
 /* Listens on `backend`; a port 0 is replaced by the one that the kernel chose, and when `target` has the
  * same address, or length 0, the stage is direct. 0 or -errno, and nothing is left behind. */
 int stage_open(struct stage *stage, const struct stage_address *target, const struct stage_address *backend,
@@ -84,9 +81,6 @@ void stage_accept(struct stage *stage, bool accept);
 /* Closes the listening socket, and opens it again. 0 or -errno. */
 void stage_deafen(struct stage *stage);
 int stage_listen(struct stage *stage, int backlog);
-
-int stage_epoll(const struct stage *stage);
-bool stage_is_http(const struct stage *stage);
 
 /* Whether the ends on that side are TCP sockets. */
 bool stage_is_tcp(const struct stage *stage, enum end_side side);

@@ -163,7 +163,7 @@ static void sample(struct bench *bench)
 {
     struct netlink_counts counts;
     struct teardown_report *report = bench->report;
-    uint64_t now_ns = stage_clock_ns();
+    uint64_t now_ns = end_clock_ns();
     if (now_ns - bench->sampled_ns < SAMPLE_MS * NS_A_MS || report->sample_count == SAMPLES_MAX)
         return;
     bench->sampled_ns = now_ns;
@@ -323,7 +323,7 @@ static void begin_closing(struct visit *visit, uint64_t closed_ns)
     visit->phase = PHASE_CLOSING;
     visit->closed_ns = closed_ns;
     visit->bench->closing_or_over++;
-    visit->bench->last_close_ns = stage_clock_ns();
+    visit->bench->last_close_ns = end_clock_ns();
 }
 
 /* The answer has come whole: who is to close does. */
@@ -339,7 +339,7 @@ static void visit_answered(struct visit *visit)
                              ? visit->backend->fin_sent_ns
                              : visit->client->fin_sent_ns);
     if (visit->closed_ns == 0)
-        visit->closed_ns = stage_clock_ns();
+        visit->closed_ns = end_clock_ns();
 }
 
 static void count_relay(struct visit *visit, const struct end *from, const struct end *to)
@@ -436,11 +436,11 @@ static void claim(void *context, struct end *end)
 
 static void changed(void *context, struct end *end)
 {
-    (void)context;
+    struct bench *bench = context;
     if (end->owner)
         visit_step(end->owner);
     else if (end->over != END_OPEN && end->fd >= 0)
-        stage_drop(end->stage, end);
+        stage_drop(&bench->stage, end);
 }
 
 /* ---- the load ---- */
@@ -448,7 +448,7 @@ static void changed(void *context, struct end *end)
 static void visit_begin(struct bench *bench, uint64_t due_ns)
 {
     struct visit *visit = &bench->visits[bench->begun];
-    *visit = (struct visit){.bench = bench, .phase = PHASE_ASKING, .began_ns = stage_clock_ns()};
+    *visit = (struct visit){.bench = bench, .phase = PHASE_ASKING, .began_ns = end_clock_ns()};
     bench->begun++;
     histogram_add(&bench->report->lag, visit->began_ns - due_ns);
     visit->client = stage_connect(&bench->stage, visit);
@@ -471,7 +471,7 @@ static uint64_t due_ns(const struct bench *bench, uint32_t index)
 static uint64_t begin_due(struct bench *bench)
 {
     while (bench->begun < bench->options->connections) {
-        uint64_t due = due_ns(bench, bench->begun), now_ns = stage_clock_ns();
+        uint64_t due = due_ns(bench, bench->begun), now_ns = end_clock_ns();
         if (due > now_ns)
             return due - now_ns < IDLE_TURN_MS * NS_A_MS ? due - now_ns : IDLE_TURN_MS * NS_A_MS;
         visit_begin(bench, due);
@@ -482,7 +482,7 @@ static uint64_t begin_due(struct bench *bench)
 /* What has no event of its own: trickles, and answers that never come. */
 static void attend(struct bench *bench)
 {
-    uint64_t now_ns = stage_clock_ns();
+    uint64_t now_ns = end_clock_ns();
     while (bench->oldest < bench->begun && bench->visits[bench->oldest].phase == PHASE_OVER)
         bench->oldest++;
     for (uint32_t i = bench->oldest; i < bench->begun; i++) {
@@ -503,20 +503,20 @@ static bool is_done(const struct bench *bench)
     if (bench->begun < options->connections || bench->closing_or_over < options->connections)
         return false;
     return bench->over == options->connections ||
-           stage_clock_ns() - bench->last_close_ns > options->watch_ms * NS_A_MS;
+           end_clock_ns() - bench->last_close_ns > options->watch_ms * NS_A_MS;
 }
 
 static void run(struct bench *bench)
 {
     uint64_t attended_ns = 0;
-    bench->began_ns = bench->last_close_ns = stage_clock_ns();
+    bench->began_ns = bench->last_close_ns = end_clock_ns();
     while (!is_done(bench)) {
         uint64_t wait_ns = begin_due(bench);
         stage_turn_ns(&bench->stage, wait_ns);
         sample(bench);
-        if (stage_clock_ns() - attended_ns < IDLE_TURN_MS * NS_A_MS)
+        if (end_clock_ns() - attended_ns < IDLE_TURN_MS * NS_A_MS)
             continue;
-        attended_ns = stage_clock_ns();
+        attended_ns = end_clock_ns();
         attend(bench);
     }
     bench->sampled_ns = 0;
@@ -524,7 +524,7 @@ static void run(struct bench *bench)
     for (uint32_t i = 0; i < bench->begun; i++)
         if (bench->visits[i].phase != PHASE_OVER)
             visit_end(&bench->visits[i]);
-    bench->report->took_ns = stage_clock_ns() - bench->began_ns;
+    bench->report->took_ns = end_clock_ns() - bench->began_ns;
 }
 
 int teardown_run(const struct teardown_options *options, struct teardown_report *report)
