@@ -38,7 +38,7 @@ bool attachment_may_be_shared(const struct session *session);
 enum step attachment_share(struct session *session);
 
 /* The backend leg, on which nothing is outstanding, is the session's no more: it gets FIN, and after
- * `message_grace` RST. As the state machine said (PAIR_DO_PART). */
+ * `message_grace` RST. As the state machine said (PAIR_DO_RETIRE). */
 void attachment_leave(struct session *session);
 
 /* The same, and the state machine is told: the client goes on, the backend leg does not. */

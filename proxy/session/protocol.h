@@ -52,7 +52,7 @@ struct protocol {
      * as its backend leg; -1: there is none. NULL: never. */
     int (*take_leg)(struct session *session, uint32_t events);
 
-    /* The backend leg, with nothing outstanding, is the session's no more (PAIR_DO_PART). NULL: never. */
+    /* The backend leg, with nothing outstanding, is the session's no more (PAIR_DO_RETIRE). NULL: never. */
     void (*retire_leg)(struct session *session);
 
     /* Whether the client, which has sent FIN, is still waited for, so that it is worth knowing whether it has

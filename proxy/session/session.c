@@ -250,7 +250,7 @@ static void perform(struct session *s, pair_actions actions)
         if (actions & ((pair_actions)PAIR_DO_PROBE << leg))
             socket_probe(session_leg(s, leg)->fd);
     }
-    if (actions & PAIR_DO_PART)
+    if (actions & PAIR_DO_RETIRE)
         s->protocol->retire_leg(s);
     s->wants_attempt = s->wants_attempt || (actions & PAIR_DO_CONNECT);
     s->wants_answer = s->wants_answer || (actions & PAIR_DO_ANSWER);

@@ -17,7 +17,7 @@ enum {
     PAIR_DO_PROBE = 1u << 8,   /* << leg: make the peer's kernel acknowledge something (keepalive), then
                                   pair_probes_sent() */
     PAIR_DO_END = 1u << 7,     /* the session is over; `reason` says why */
-    PAIR_DO_PART = 1u << 11, /* the backend leg leaves with nothing outstanding: FIN, `message_grace`, RST */
+    PAIR_DO_RETIRE = 1u << 11, /* the backend leg has nothing outstanding: FIN, `message_grace`, RST */
     PAIR_DO_ANSWER = 1u << 10, /* answer the client, for `cause`; then report COMPLETE, or HELD and so on */
 };
 

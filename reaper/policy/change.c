@@ -129,7 +129,7 @@ pair_actions change_refuse(struct pair *pair, enum reason reason, uint64_t now_m
     assert(pair->stage == PAIR_STAGE_HEAD || pair->stage == PAIR_STAGE_BODY ||
            pair->stage == PAIR_STAGE_RESPONSE);
     if (pair->up[LEG_BACKEND] && pair->stage == PAIR_STAGE_HEAD)
-        actions |= change_leg_down(pair, LEG_BACKEND, LEG_END_FIN, 0) | PAIR_DO_PART;
+        actions |= change_leg_down(pair, LEG_BACKEND, LEG_END_FIN, 0) | PAIR_DO_RETIRE;
     else if (pair->up[LEG_BACKEND])
         actions |= change_leg_down(pair, LEG_BACKEND, LEG_END_RST, PAIR_DO_RST);
     else if (pair->phase == PAIR_CONNECTING)

@@ -541,8 +541,8 @@ static void check_step(const struct world *before, const struct world *after, co
     must(ended == !!(actions & PAIR_DO_END), "an end is told");
     must(!ended || after->pair.reason != REASON_NONE, "an end has a reason");
     bool answers = actions & PAIR_DO_ANSWER;
-    must(!(actions & PAIR_DO_PART) || (before->pair.up[LEG_BACKEND] && !after->pair.up[LEG_BACKEND] &&
-                                       stage_of(before) == PAIR_STAGE_HEAD && answers),
+    must(!(actions & PAIR_DO_RETIRE) || (before->pair.up[LEG_BACKEND] && !after->pair.up[LEG_BACKEND] &&
+                                         stage_of(before) == PAIR_STAGE_HEAD && answers),
          "a backend parts with nothing outstanding");
     must(!answers || (waiting(after) && stage_of(after) == PAIR_STAGE_REFUSED && before->pair.up[LEG_CLIENT]),
          "an answer of our own goes to a client that is there");
@@ -581,7 +581,7 @@ static void obey(struct world *world, pair_actions actions)
             world->held[half_to(leg)] = false;
         }
     }
-    if (actions & PAIR_DO_PART) {
+    if (actions & PAIR_DO_RETIRE) {
         world->down[LEG_BACKEND] = true;
         world->unacked[LEG_BACKEND] = world->fin_unacked[LEG_BACKEND] = false;
     }

@@ -172,12 +172,12 @@ static void a_backend_at_rest_parts_in_order_when_the_next_request_is_refused(vo
     answered(&bed);
     stage(&bed, PAIR_STAGE_BETWEEN);
     stage(&bed, PAIR_STAGE_HEAD);
-    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | PAIR_DO_PART);
+    assert_int_equal(expire(&bed), PAIR_DO_ANSWER | PAIR_DO_RETIRE);
     assert_int_equal(bed.pair.leg_end[LEG_BACKEND], LEG_END_FIN);
     answered(&bed);
     stage(&bed, PAIR_STAGE_BETWEEN);
     stage(&bed, PAIR_STAGE_HEAD);
-    assert_int_equal(event(&bed, PAIR_EVENT_REFUSE), PAIR_DO_ANSWER | PAIR_DO_PART);
+    assert_int_equal(event(&bed, PAIR_EVENT_REFUSE), PAIR_DO_ANSWER | PAIR_DO_RETIRE);
 }
 
 static void a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset(void **state)
