@@ -263,7 +263,7 @@ attachment.c: (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS); ==> true;
 attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> x->pinned_to_client || may_take_used(s);
 attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> !attachment_reuses(s) || may_take_used(s);
 attachment.c: !attachment_reuses(s) || x->pinned_to_client || may_take_used(s); ==> !attachment_reuses(s) || x->pinned_to_client;
-attachment.c: return s->pair.draining ? attachment_part(s) : ==> return
+attachment.c: return s->pair.draining ? attachment_retire(s) : ==> return
 attachment.c: session_leave_target(s); ==> ;
 attachment.c: s->exchange->fresh = false; ==> ;
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return x->keep_backend &&

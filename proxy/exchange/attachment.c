@@ -25,7 +25,7 @@ static bool may_take_used(const struct session *s)
            (x->repeatable || reuse_of(s) == CONF_REUSE_ALWAYS);
 }
 
-static enum step left(struct session *s, enum leg_end end)
+static enum step detached(struct session *s, enum leg_end end)
 {
     session_detach(s);
     return step_event(s, (struct pair_input){.event = PAIR_EVENT_LEFT, .end = end});
@@ -55,7 +55,7 @@ enum step attachment_choose(struct session *s)
     bool stays = !attachment_reuses(s) || x->pinned_to_client || may_take_used(s);
     if (s->pair.phase != PAIR_OPEN || stays) /* it has none, or there is no time for another */
         return STEP_AGAIN;
-    return s->pair.draining ? attachment_part(s) : attachment_share(s);
+    return s->pair.draining ? attachment_retire(s) : attachment_share(s);
 }
 
 enum step attachment_begin(struct session *s)
@@ -97,19 +97,19 @@ enum step attachment_share(struct session *s)
         return STEP_AGAIN;
     pool_put(&s->target->pool, leg->fd, grace_ms(s));
     give_away(s);
-    return left(s, LEG_END_POOLED);
+    return detached(s, LEG_END_POOLED);
 }
 
-void attachment_leave(struct session *s)
+void attachment_retire_leg(struct session *s)
 {
     retire_begin(s->shared, session_leg(s, LEG_BACKEND)->fd, grace_ms(s));
     give_away(s);
 }
 
-enum step attachment_part(struct session *s)
+enum step attachment_retire(struct session *s)
 {
-    attachment_leave(s);
-    return left(s, LEG_END_FIN);
+    attachment_retire_leg(s);
+    return detached(s, LEG_END_FIN);
 }
 
 enum step attachment_watch(struct session *s)
@@ -117,11 +117,11 @@ enum step attachment_watch(struct session *s)
     size_t got;
     switch (relay_read(session_leg(s, LEG_BACKEND), s->shared->tools.scratch, RELAY_SCRATCH, &got)) {
     case RELAY_FIN:
-        return left(s, LEG_END_FIN);
+        return detached(s, LEG_END_FIN);
     case RELAY_SOURCE_GONE:
-        return left(s, LEG_END_RESET);
+        return detached(s, LEG_END_RESET);
     case RELAY_MORE:
-        return attachment_part(s);
+        return attachment_retire(s);
     default:
         return STEP_BLOCKED;
     }
@@ -142,7 +142,7 @@ enum step attachment_ended(struct session *s, enum leg_end end)
                    : step_after(session_step_gone(s, LEG_BACKEND));
     bool untouched = http_untouched(http);
     bool again = x->repeatable && !x->fresh && untouched;
-    if (left(s, end) == STEP_ENDED)
+    if (detached(s, end) == STEP_ENDED)
         return STEP_ENDED;
     x->again = again;
     if (again)

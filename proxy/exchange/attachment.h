@@ -39,12 +39,12 @@ enum step attachment_share(struct session *session);
 
 /* The backend leg, on which nothing is outstanding, is the session's no more: it gets FIN, and after
  * `message_grace` RST. As the state machine said (PAIR_DO_RETIRE). */
-void attachment_leave(struct session *session);
+void attachment_retire_leg(struct session *session);
 
 /* The same, and the state machine is told: the client goes on, the backend leg does not. */
-enum step attachment_part(struct session *session);
+enum step attachment_retire(struct session *session);
 
-/* Between requests a backend has nothing to say: it may close, and is left when it says something. */
+/* Between requests a backend has nothing to say: it may close, and is retired when it says something. */
 enum step attachment_watch(struct session *session);
 
 /* The backend's bytes have ended, in order (LEG_END_FIN) or not (LEG_END_RESET). */

@@ -88,7 +88,7 @@ const struct protocol mode_http = {.size = sizeof(struct exchange),
                                    .ended = ended,
                                    .answer = refusal_answer,
                                    .take_leg = attachment_take,
-                                   .retire_leg = attachment_leave,
+                                   .retire_leg = attachment_retire_leg,
                                    .awaits = exchange_awaits,
                                    .log = log_requests,
                                    .end = end};

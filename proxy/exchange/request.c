@@ -185,13 +185,13 @@ static enum step read_request_head(struct session *s, uint64_t *budget)
 }
 
 /* A chunk's framing is broken. A backend that has part of the request is reset, one that has nothing of it
- * parts. */
+ * is retired. */
 static enum step bad_body(struct session *s, enum rule rule)
 {
     s->exchange->why = (uint8_t)rule;
     if (s->pair.stage == PAIR_STAGE_ANSWERED)
         return step_abort(s, REASON_BAD_REQUEST);
-    if (!s->exchange->head_sent && attachment_part(s) == STEP_ENDED)
+    if (!s->exchange->head_sent && attachment_retire(s) == STEP_ENDED)
         return STEP_ENDED;
     return refusal_of_request(s, rule);
 }

@@ -188,7 +188,7 @@ static enum step response_went(struct session *s)
         relay_free(&s->relays[half], &s->shared->tools);
     enum step step = step_stage(s, PAIR_STAGE_BETWEEN);
     if (step != STEP_ENDED && !x->keep_backend)
-        step = attachment_part(s);
+        step = attachment_retire(s);
     if (step != STEP_ENDED && last)
         step = attachment_share(s);
     return step != STEP_ENDED && last ? step_complete(s) : step;
