@@ -433,7 +433,7 @@ static int connect_to(struct session *s, struct target *target, const struct con
         return error;
     }
     leg->relay = (struct relay_leg){.fd = fd,
-                                    .unsure = target->address.address.ss_family == AF_UNIX,
+                                    .read_until_eagain = target->address.address.ss_family == AF_UNIX,
                                     .is_unix = target->address.address.ss_family == AF_UNIX};
     return 0;
 }
@@ -447,7 +447,7 @@ static bool take_pooled(struct session *s)
     *session_leg(s, LEG_BACKEND) =
         (struct relay_leg){.fd = fd,
                            .writable = true,
-                           .unsure = s->target->address.address.ss_family == AF_UNIX,
+                           .read_until_eagain = s->target->address.address.ss_family == AF_UNIX,
                            .is_unix = s->target->address.address.ss_family == AF_UNIX};
     return true;
 }
@@ -608,7 +608,7 @@ static void leg_ready(struct session *s, enum leg leg, uint32_t events)
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         l->writable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
-        l->unsure = true;
+        l->read_until_eagain = true;
     if (events & EPOLLPRI)
         l->urgent = true;
     if (events & EPOLLRDHUP)
@@ -716,7 +716,7 @@ int session_open(struct shared *shared, struct frontend *frontend, const struct 
     s->preface = preface_of(frontend->conf, client);
     s->legs[LEG_CLIENT].source.ready = client_ready;
     s->legs[LEG_CLIENT].relay = (struct relay_leg){
-        .fd = fd, .unsure = client->family == AF_UNIX, .is_unix = client->family == AF_UNIX};
+        .fd = fd, .read_until_eagain = client->family == AF_UNIX, .is_unix = client->family == AF_UNIX};
     s->legs[LEG_BACKEND].source.ready = backend_ready;
     s->legs[LEG_BACKEND].relay = (struct relay_leg){.fd = -1};
     s->alarm.ring = on_alarm;

@@ -62,7 +62,7 @@ static void leg_broke(struct relay_leg *leg, int error)
     if (!leg->broken)
         leg->error = -error;
     leg->broken = true;
-    leg->unsure = true;
+    leg->read_until_eagain = true;
     leg->readable = true;
 }
 
@@ -72,7 +72,7 @@ static enum relay_event after_read(struct relay_leg *source, ssize_t n, size_t w
 {
     if (n > 0) {
         /* epoll(7): a short read of a stream has emptied it, and the next byte makes a new edge. */
-        if ((size_t)n < wanted && !source->unsure)
+        if ((size_t)n < wanted && !source->read_until_eagain)
             source->readable = false;
         return RELAY_MORE;
     }

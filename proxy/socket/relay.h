@@ -32,16 +32,17 @@ struct relay_tools {
 
 /* A leg as the relay sees it. The flags remember edges of epoll. */
 struct relay_leg {
-    int fd;        /* -1: down */
-    bool readable; /* cleared by a read that found nothing more */
-    bool writable; /* cleared by a write that did not fit */
-    bool unsure; /* a short read does not mean that all was read: FIN, RST or urgent data was announced, or it
-                      is a unix socket, which stops behind each descriptor that it is sent */
-    bool is_unix; /* no urgent byte is passed on from it or to it */
-    bool urgent;  /* an urgent byte was announced (EPOLLPRI), and there may be one to read yet */
-    bool fin;     /* FIN was announced: what can be read now is the last */
-    bool broken;  /* reset or failed: its EOF is no FIN, and nothing can be written to it */
-    int error;    /* why it is broken, negative */
+    int fd;                 /* -1: down */
+    bool readable;          /* cleared by a read that found nothing more */
+    bool writable;          /* cleared by a write that did not fit */
+    bool read_until_eagain; /* a short read does not mean that all was read: FIN, RST or urgent data was
+                               announced, or it is a unix socket, which stops behind each descriptor that it
+                               is sent */
+    bool is_unix;           /* no urgent byte is passed on from it or to it */
+    bool urgent;            /* an urgent byte was announced (EPOLLPRI), and there may be one to read yet */
+    bool fin;               /* FIN was announced: what can be read now is the last */
+    bool broken;            /* reset or failed: its EOF is no FIN, and nothing can be written to it */
+    int error;              /* why it is broken, negative */
 };
 
 struct relay {

@@ -146,7 +146,7 @@ static void a_fin_comes_behind_every_byte(void **state)
     send_text(line.writer, "last words", 0);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.unsure = true;
+    line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 10);
     assert_false(line.source.broken);
@@ -189,7 +189,7 @@ static void the_last_bytes_wait_for_the_fin_and_leave_with_it(void **state)
     send_text(line.writer, "the end", 0);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = line.relay.is_stream = true;
+    line.source.fin = line.source.read_until_eagain = line.relay.is_stream = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 7);
     assert_int_equal(bytes_unsent(line.sink.fd), 7);
@@ -206,7 +206,7 @@ static void nothing_waits_for_a_fin_that_is_not_passed_on(void **state)
     send_text(line.writer, "a body", 0);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = true;
+    line.source.fin = line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 6);
     assert_int_equal(bytes_unsent(line.sink.fd), 0);
@@ -223,7 +223,7 @@ static void nothing_waits_for_the_fin_that_a_reset_announces(void **state)
     reset_close(line.writer);
     line.writer = -1;
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.fin = line.source.unsure = line.source.broken = line.relay.is_stream = true;
+    line.source.fin = line.source.read_until_eagain = line.source.broken = line.relay.is_stream = true;
     line.source.error = -ECONNRESET;
     assert_int_equal(work(&line), RELAY_SOURCE_GONE);
     assert_int_equal(line.moved, 3);
@@ -303,7 +303,7 @@ static void a_reset_comes_behind_every_byte_and_says_so(void **state)
     reset_close(line.writer);
     line.writer = -1;
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.unsure = true;
+    line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_SOURCE_GONE);
     assert_int_equal(line.moved, 6);
     assert_true(line.source.broken);
@@ -327,7 +327,7 @@ static void an_error_that_was_taken_already_is_no_fin(void **state)
     wait_for(line.source.fd, POLLRDHUP);
     assert_int_equal(getsockopt(line.source.fd, SOL_SOCKET, SO_ERROR, &error, &length), 0);
     assert_int_equal(error, ECONNRESET);
-    line.source.unsure = line.source.broken = true;
+    line.source.read_until_eagain = line.source.broken = true;
     line.source.error = -error;
     assert_int_equal(work(&line), RELAY_SOURCE_GONE);
     assert_int_equal(line.source.error, -ECONNRESET);
@@ -528,7 +528,7 @@ static void a_spliced_half_ends_like_any_other(void **state)
     relay_at_once(&line, 0, BULK);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.unsure = true;
+    line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, BULK);
     assert_int_equal(line.tools.pipes.count, 1);
@@ -545,7 +545,7 @@ static void a_spliced_half_keeps_why_its_source_broke(void **state)
     reset_close(line.writer);
     line.writer = -1;
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.unsure = true;
+    line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_SOURCE_GONE);
     assert_int_equal(line.source.error, -ECONNRESET);
     assert_int_equal(line.moved, BULK);
@@ -560,7 +560,7 @@ static void urgent_data_hides_nothing_behind_it(void **state)
     int on = 1;
     (void)state;
     line_open(&line, 0);
-    line.source.unsure = true; /* EPOLLPRI told the session */
+    line.source.read_until_eagain = true; /* EPOLLPRI told the session */
     assert_int_equal(setsockopt(line.source.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
     send_text(line.writer, "a", 0);
     send_text(line.writer, "b", MSG_OOB);
@@ -590,7 +590,7 @@ static void urgent_data_does_not_end_a_spliced_half(void **state)
     write_all(line.writer, bytes + BULK + 1, BULK - 1);
     shutdown(line.writer, SHUT_WR);
     wait_for(line.source.fd, POLLRDHUP);
-    line.source.unsure = true;
+    line.source.read_until_eagain = true;
     assert_int_equal(work(&line), RELAY_FIN);
     assert_int_equal(line.moved, 2 * BULK);
     receive_pattern(line.reader, 0, 2 * BULK);
@@ -606,7 +606,7 @@ static void an_urgent_byte_keeps_its_mark_beside_splice(void **state)
     int on = 1;
     (void)state;
     line_open(&line, 4 << 20);
-    line.relay.is_stream = line.source.unsure = true;
+    line.relay.is_stream = line.source.read_until_eagain = true;
     assert_int_equal(setsockopt(line.source.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
     write_all(line.writer, bytes, BULK);
     wait_for(line.writer, POLLOUT);
@@ -632,7 +632,7 @@ static void a_mark_that_has_gone_by_is_not_looked_for_any_more(void **state)
     struct half_line line;
     (void)state;
     line_open(&line, 0);
-    line.relay.is_stream = line.source.unsure = line.source.urgent = true;
+    line.relay.is_stream = line.source.read_until_eagain = line.source.urgent = true;
     send_text(line.writer, "hello", 0);
     wait_queued(line.source.fd, 5);
     assert_int_equal(work(&line), RELAY_BLOCKED);
@@ -650,7 +650,7 @@ static void an_urgent_byte_that_is_held_keeps_its_mark(void **state)
     int on = 1;
     (void)state;
     line_open(&line, 4096);
-    line.relay.is_stream = line.source.unsure = line.source.urgent = true;
+    line.relay.is_stream = line.source.read_until_eagain = line.source.urgent = true;
     assert_int_equal(setsockopt(line.source.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on), 0);
     for (ssize_t n; (n = send(line.sink.fd, full, sizeof full, 0)) > 0;)
         size += (size_t)n;
@@ -719,7 +719,7 @@ static void descriptors_sent_along_hide_nothing_behind_them(void **state)
     close(line.writer);
     close(line.source.fd);
     line.writer = pair[0];
-    line.source = (struct relay_leg){.fd = pair[1], .readable = true, .unsure = true};
+    line.source = (struct relay_leg){.fd = pair[1], .readable = true, .read_until_eagain = true};
     send_descriptor(line.writer, text);
     send_text(line.writer, "two", 0);
     assert_int_equal(work(&line), RELAY_BLOCKED);
@@ -769,7 +769,7 @@ static void take_edges(struct traffic *traffic, int timeout_ms)
         struct relay_leg *leg = events[i].data.ptr;
         leg->readable |= (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0;
         leg->writable |= (events[i].events & EPOLLOUT) != 0;
-        leg->unsure |= (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0;
+        leg->read_until_eagain |= (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0;
     }
 }
 
