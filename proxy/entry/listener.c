@@ -72,10 +72,11 @@ static void pause_accepting(struct listener *listener, const char *why)
     loop_set_alarm(&listener->shared->loop, &listener->retry, now_ms + LISTENER_RETRY_MS);
 }
 
-static void rest(struct listener *listener, const char *why)
+/* Not even when another connection comes. */
+static void pause_until_retry(struct listener *listener, const char *why)
 {
     pause_accepting(listener, why);
-    listener->rest_until_ms = loop_now_ms(&listener->shared->loop) + LISTENER_RETRY_MS;
+    listener->paused_until_ms = loop_now_ms(&listener->shared->loop) + LISTENER_RETRY_MS;
 }
 
 /* One connection. False when there is none, or none can be taken now. */
@@ -120,7 +121,7 @@ static bool accept_one(struct listener *listener)
         error = listener->shared->local_error;
     }
     if (error)
-        rest(listener, uv_err_name(error));
+        pause_until_retry(listener, uv_err_name(error));
     return !error;
 }
 
@@ -146,7 +147,7 @@ static void on_task(struct task *task)
 {
     struct listener *listener = CONTAINER(struct listener, task, task);
     struct loop *loop = &listener->shared->loop;
-    if (loop_now_ms(loop) < listener->rest_until_ms)
+    if (loop_now_ms(loop) < listener->paused_until_ms)
         return; /* the alarm is set */
     if (accept_some(listener))
         loop_put_off(loop, task);

@@ -29,7 +29,7 @@ struct listener {
     uint64_t waiting;          /* in the backlog, at most */
     bool paused;               /* had to stop */
     uint64_t say_again_ms;     /* not before */
-    uint64_t rest_until_ms;    /* accepts nothing before */
+    uint64_t paused_until_ms;  /* accepts nothing before, whatever comes */
     uint64_t refused;          /* accepted to be refused, since that was said; it is said again */
     uint64_t refused_again_ms; /* not before */
 };
