@@ -3,6 +3,7 @@
 #include "proxy/exchange/mode.h"
 #include "proxy/server/pool.h"
 #include "proxy/session/bytes.h"
+#include "proxy/session/preface.h"
 #include "proxy/session/session.h"
 #include "reaper/container.h"
 

@@ -2,7 +2,6 @@
 
 #include "proxy/server/announce.h"
 #include "proxy/server/backend.h"
-#include "proxy/session/session.h"
 #include "proxy/socket/network.h"
 
 #include <assert.h>
@@ -32,15 +31,21 @@ static const struct conf_backend *backend_of(const struct session *s)
 
 /* ---- from the client ---- */
 
-static bool end_with(struct session *s, enum pair_event event, enum reason reason)
+static struct relay_leg *client_leg(struct session *s)
 {
-    return session_step(s, (struct pair_input){.event = event, .reason = reason});
+    return &s->legs[LEG_CLIENT].relay;
 }
 
-static bool refuse(struct session *s, const char *why)
+static enum preface_result end_with(struct pair_input *input, enum pair_event event, enum reason reason)
+{
+    *input = (struct pair_input){.event = event, .reason = reason};
+    return PREFACE_TELLS;
+}
+
+static enum preface_result refuse(struct session *s, struct pair_input *input, const char *why)
 {
     s->why = why;
-    return end_with(s, PAIR_EVENT_ABORT, REASON_BAD_PREFACE);
+    return end_with(input, PAIR_EVENT_ABORT, REASON_BAD_PREFACE);
 }
 
 /* The client is whom the header names. */
@@ -54,73 +59,75 @@ static void adopt(struct session *s, const struct proxy_header *header)
         memcpy(&s->client, &header->source, sizeof s->client);
 }
 
-static bool begin(struct session *s)
+static enum preface_result begin(struct session *s, struct pair_input *input)
 {
     size_t targets = backend_target_count(&s->shared->backends[s->frontend->conf->backend]);
     s->preface = PREFACE_NONE;
-    return session_step(s, (struct pair_input){.event = PAIR_EVENT_BEGIN,
-                                               .stage = s->exchange ? PAIR_STAGE_HEAD : PAIR_STAGE_BYTES,
-                                               .servers_left = targets > 0 ? (uint32_t)targets - 1 : 0});
+    *input = (struct pair_input){.event = PAIR_EVENT_BEGIN,
+                                 .stage = s->exchange ? PAIR_STAGE_HEAD : PAIR_STAGE_BYTES,
+                                 .servers_left = targets > 0 ? (uint32_t)targets - 1 : 0};
+    return PREFACE_TELLS;
 }
 
 /* A header of `size` bytes has been read: takes it out of the queue. */
-static bool take(struct session *s, const struct proxy_header *header, size_t size)
+static enum preface_result take(struct session *s, const struct proxy_header *header, size_t size,
+                                struct pair_input *input)
 {
-    ssize_t got = recv(session_leg(s, LEG_CLIENT)->fd, s->shared->tools.scratch, size, 0);
+    ssize_t got = recv(client_leg(s)->fd, s->shared->tools.scratch, size, 0);
     if (got != (ssize_t)size)
-        return refuse(s, "it could not be taken out of the socket in one piece");
+        return refuse(s, input, "it could not be taken out of the socket in one piece");
     adopt(s, header);
     if (backend_of(s)->send_proxy != CONF_SEND_PROXY_OFF) {
         s->told = malloc(sizeof *s->told);
         if (!s->told)
-            return end_with(s, PAIR_EVENT_ABORT, REASON_NO_MEMORY);
+            return end_with(input, PAIR_EVENT_ABORT, REASON_NO_MEMORY);
         *s->told = *header;
     }
     /* With `first_byte` what counts is a byte of the client's own, not of the proxy before it. */
     if (s->frontend->conf->connect_on == CONF_CONNECT_ON_FIRST_BYTE && !s->exchange) {
         s->preface = PREFACE_BYTE;
-        return preface_work(s);
+        return preface_work(s, input);
     }
-    return begin(s);
+    return begin(s, input);
 }
 
-static bool look(struct session *s, size_t size)
+static enum preface_result look(struct session *s, size_t size, struct pair_input *input)
 {
-    struct relay_leg *client = session_leg(s, LEG_CLIENT);
+    struct relay_leg *client = client_leg(s);
     struct proxy_header header;
     if (s->preface == PREFACE_BYTE)
-        return begin(s);
+        return begin(s, input);
     int read = proxy_header_read(&header, (const uint8_t *)s->shared->tools.scratch, size);
     if (read > 0)
-        return take(s, &header, (size_t)read);
+        return take(s, &header, (size_t)read, input);
     if (read == -PROXY_HEADER_FOREIGN && s->preface == PREFACE_HEADER_MAYBE)
-        return begin(s);
+        return begin(s, input);
     if (read < 0)
-        return refuse(s, proxy_header_error_text((enum proxy_header_error) - read));
+        return refuse(s, input, proxy_header_error_text((enum proxy_header_error) - read));
     if (client->fin)
-        return refuse(s, "a FIN before its end");
+        return refuse(s, input, "a FIN before its end");
     client->readable = false;
-    return true;
+    return PREFACE_WAITS;
 }
 
-bool preface_work(struct session *s)
+enum preface_result preface_work(struct session *s, struct pair_input *input)
 {
-    struct relay_leg *client = session_leg(s, LEG_CLIENT);
+    struct relay_leg *client = client_leg(s);
     if (client->broken)
-        return session_step_gone(s, LEG_CLIENT);
+        return PREFACE_CLIENT_GONE;
     size_t most = s->preface == PREFACE_BYTE ? 1 : PROXY_HEADER_MAX;
     ssize_t got = recv(client->fd, s->shared->tools.scratch, most, MSG_PEEK);
     if (got > 0)
-        return look(s, (size_t)got);
+        return look(s, (size_t)got, input);
     if (got == 0) /* its FIN is read where it closes */
-        return end_with(s, PAIR_EVENT_COMPLETE, REASON_CLOSED);
+        return end_with(input, PAIR_EVENT_COMPLETE, REASON_CLOSED);
     if (errno == EAGAIN) {
         client->readable = false;
-        return true;
+        return PREFACE_WAITS;
     }
     client->error = -errno;
     client->broken = true;
-    return session_step_gone(s, LEG_CLIENT);
+    return PREFACE_CLIENT_GONE;
 }
 
 /* ---- to the backend ---- */
@@ -146,34 +153,38 @@ static bool follows(const struct session *s)
 }
 
 /* The socket had no room for all of it, new as it is. */
-static bool hold(struct session *s, const uint8_t *bytes, size_t size)
+static void hold(struct session *s, const uint8_t *bytes, size_t size, struct pair_input *input)
 {
     char *rest = malloc(size);
-    if (!rest)
-        return end_with(s, PAIR_EVENT_ABORT, REASON_NO_MEMORY);
+    if (!rest) {
+        (void)end_with(input, PAIR_EVENT_ABORT, REASON_NO_MEMORY);
+        return;
+    }
     memcpy(rest, bytes, size);
     relay_adopt(&s->relays[HALF_REQUEST], rest, 0, size);
-    session_leg(s, LEG_BACKEND)->writable = false;
-    return session_step_half(s, PAIR_EVENT_HELD, HALF_REQUEST);
+    s->legs[LEG_BACKEND].relay.writable = false;
+    *input = (struct pair_input){.event = PAIR_EVENT_HELD, .half = HALF_REQUEST};
 }
 
-bool preface_send(struct session *s)
+bool preface_send(struct session *s, struct pair_input *input)
 {
     enum conf_send_proxy how = backend_of(s)->send_proxy;
-    struct relay_leg *backend = session_leg(s, LEG_BACKEND);
+    struct relay_leg *backend = &s->legs[LEG_BACKEND].relay;
     uint8_t bytes[ANNOUNCE_MAX];
     if (how == CONF_SEND_PROXY_OFF)
-        return true;
+        return false;
     struct proxy_header header = describe(s);
     size_t size = announce_write(bytes, how, &header, s->id);
     ssize_t sent = send(backend->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT | (follows(s) ? MSG_MORE : 0));
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
         backend->error = -errno; /* who reads the leg next finds it so */
         backend->broken = true;
-        return true;
+        return false;
     }
     size_t taken = sent > 0 ? (size_t)sent : 0;
-    return taken == size || hold(s, bytes + taken, size - taken);
+    if (taken < size)
+        hold(s, bytes + taken, size - taken, input);
+    return taken < size;
 }
 
 void preface_end(struct session *s)

@@ -19,29 +19,25 @@
  * thread only. */
 
 #include "conf/conf.h"
-#include "proxy/socket/socket.h"
+#include "proxy/session/state.h"
 
 #include <stdbool.h>
-
-struct session;
-
-enum preface {
-    PREFACE_NONE,
-    PREFACE_BYTE,         /* any */
-    PREFACE_HEADER,       /* a PROXY header, or the client is refused */
-    PREFACE_HEADER_MAYBE, /* a PROXY header, or the first bytes of its own */
-    PREFACE_REFUSED,      /* this client may not send one, and none else is served */
-};
 
 /* How a session of that client begins. */
 enum preface preface_of(const struct conf_frontend *frontend, const union socket_address *client);
 
-/* In stage PREFACE: reads what is there. False once the session has ended. */
-bool preface_work(struct session *session);
+enum preface_result {
+    PREFACE_WAITS,       /* for more bytes */
+    PREFACE_TELLS,       /* *input is for the state machine */
+    PREFACE_CLIENT_GONE, /* the client's leg broke */
+};
 
-/* The backend leg is connected, and nothing was written to it: sends its header, if it gets one. False once
- * the session has ended. */
-bool preface_send(struct session *session);
+/* In stage PREFACE: reads what is there. What is to be told is the session's to tell. */
+enum preface_result preface_work(struct session *session, struct pair_input *input);
+
+/* The backend leg is connected, and nothing was written to it: sends its header, if it gets one. True when
+ * *input is for the state machine. */
+bool preface_send(struct session *session, struct pair_input *input);
 
 /* Gives the memory back. */
 void preface_end(struct session *session);

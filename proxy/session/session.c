@@ -2,6 +2,7 @@
 
 #include "proxy/server/backend.h"
 #include "proxy/server/pool.h"
+#include "proxy/session/preface.h"
 #include "proxy/session/protocol.h"
 #include "proxy/session/register.h"
 #include "reaper/container.h"
@@ -487,7 +488,9 @@ static bool connected(struct session *s)
     if (!backend->writable)
         return false;
     target_tell(s->target, 0);
-    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED}) && preface_send(s);
+    struct pair_input input;
+    return session_step(s, (struct pair_input){.event = PAIR_EVENT_CONNECTED}) &&
+           (!preface_send(s, &input) || session_step(s, input));
 }
 
 /* ---- a client that has gone ---- */
@@ -575,12 +578,27 @@ static bool awaits_preface(const struct session *s)
     return s->pair.stage == PAIR_STAGE_PREFACE && s->pair.phase == PAIR_WAITING;
 }
 
+/* False once the session has ended. */
+static bool read_preface(struct session *s)
+{
+    struct pair_input input;
+    switch (preface_work(s, &input)) {
+    case PREFACE_WAITS:
+        return true;
+    case PREFACE_TELLS:
+        return session_step(s, input);
+    case PREFACE_CLIENT_GONE:
+        break;
+    }
+    return session_step_gone(s, LEG_CLIENT);
+}
+
 static void run(struct session *s)
 {
     uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
     if (!follow_up(s) || !see_resets(s))
         return;
-    if (awaits_preface(s) && (!preface_work(s) || awaits_preface(s) || !follow_up(s)))
+    if (awaits_preface(s) && (!read_preface(s) || awaits_preface(s) || !follow_up(s)))
         return;
     if (s->pair.phase == PAIR_CONNECTING && !connected(s))
         return;

@@ -4,7 +4,6 @@
 /* What a session is made of (proxy/session/session.h). */
 
 #include "proxy/session/inquiry.h"
-#include "proxy/session/preface.h"
 #include "proxy/shared/shared.h"
 #include "proxy/socket/relay.h"
 #include "proxy/socket/socket.h"
@@ -13,6 +12,15 @@
 struct exchange;
 struct protocol;
 struct proxy_header;
+
+/* What is awaited before the first byte (preface.h). */
+enum preface {
+    PREFACE_NONE,
+    PREFACE_BYTE,         /* any */
+    PREFACE_HEADER,       /* a PROXY header, or the client is refused */
+    PREFACE_HEADER_MAYBE, /* a PROXY header, or the first bytes of its own */
+    PREFACE_REFUSED,      /* this client may not send one, and none else is served */
+};
 
 struct session_leg {
     struct poller_source source;
