@@ -209,6 +209,7 @@ attachment.c: if (end == LEG_END_FIN && http_may_end(http)) { ==> if (end == LEG
 attachment.c: after_ms[DEADLINE_MESSAGE_GRACE] ==> after_ms[DEADLINE_GRACE]
 harmless: the request half is worked on first, and writes its head or holds it before an answer is read
 exchange.c: s->exchange->head_sent && ==> 
+mode.c: if (*budget == 0) { ==> if (false) {
 refusal.c: if (!x->line && http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 request.c: if (!http_untouched(&x->http[HALF_REQUEST])) ==> if (false)
 harmless: an edge that was not read up to its end is remembered anyway
@@ -267,7 +268,7 @@ attachment.c: return s->pair.draining ? attachment_retire(s) : ==> return
 attachment.c: session_leave_target(s); ==> ;
 attachment.c: s->exchange->fresh = false; ==> ;
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return x->keep_backend &&
-harmless: a leg that is not kept then parts before its session ends, and not with it
+harmless: a leg that is not kept is then retired before its session ends, and not with it
 attachment.c: return attachment_reuses(s) && x->keep_backend && ==> return attachment_reuses(s) &&
 attachment.c: && !x->pinned_to_client && s->pair.phase == PAIR_OPEN && ==> && s->pair.phase == PAIR_OPEN &&
 attachment.c: && !x->pinned_to_client && s->pair.phase == PAIR_OPEN && ==> && !x->pinned_to_client &&

@@ -19,9 +19,6 @@
 /* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
 enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
 
-/* Bytes that one session may move in a pass before others get theirs. */
-enum { BUDGET = 1 << 20 };
-
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 
@@ -595,7 +592,8 @@ static bool read_preface(struct session *s)
 
 static void run(struct session *s)
 {
-    uint64_t budgets[HALF_COUNT] = {BUDGET / HALF_COUNT, BUDGET / HALF_COUNT};
+    uint64_t share = s->shared->budget_bytes / HALF_COUNT;
+    uint64_t budgets[HALF_COUNT] = {share, share};
     if (!follow_up(s) || !see_resets(s))
         return;
     if (awaits_preface(s) && (!read_preface(s) || awaits_preface(s) || !follow_up(s)))

@@ -18,6 +18,9 @@
 
 #include "proxy/session/state.h"
 
+/* What one session may move in a pass (struct shared, budget_bytes). */
+enum { SESSION_BUDGET_BYTES = 1 << 20 };
+
 /* Makes a session of an accepted client and starts connecting. Takes over `fd` and the place that was taken
  * for it, unless it fails: -ENOMEM, or what registering the socket returned. */
 int session_open(struct shared *shared, struct frontend *frontend, const struct protocol *protocol,

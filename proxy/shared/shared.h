@@ -32,6 +32,7 @@ struct shared {
     struct limit *limit;
     const struct conf *conf;
     unsigned index, workers; /* which worker of how many */
+    uint64_t budget_bytes;   /* that a session may move in a pass before others get theirs */
     bool ends;               /* the worker comes to its end: nothing is kept for later */
 
     struct log_ring *log;

@@ -247,6 +247,7 @@ static void init_shared(struct worker *worker, const struct worker_settings *set
     shared->conf = settings->conf;
     shared->index = settings->index;
     shared->workers = settings->workers;
+    shared->budget_bytes = SESSION_BUDGET_BYTES;
     shared->next_id = settings->index + 1;
     shared->random = &worker->random;
     shared->backend_ready = on_backend_ready;

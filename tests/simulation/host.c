@@ -412,6 +412,7 @@ static void begin_batch(uint64_t seed, size_t size)
     host.limit.max = UINT64_MAX / 2;
     host.shared.limit = &host.limit;
     host.shared.workers = 1;
+    host.shared.budget_bytes = NETWORK_BUDGET_BYTES;
     host.shared.random = &host.random;
     host.shared.backends = &host.backend;
     host.answering.run = answer_inquiries;

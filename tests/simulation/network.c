@@ -44,8 +44,6 @@ int __wrap_pipe2(int fds[2], int flags);
 int __real_fcntl(int fd, int command, ...);
 int __wrap_fcntl(int fd, int command, ...);
 
-enum { RUN_BYTES_MAX = (1 << 20) + (1 << 18) };
-
 /* ---- chance ---- */
 
 static uint64_t random_next(void)
@@ -573,23 +571,23 @@ static ssize_t readable(struct connection *c, size_t size, bool peek)
     return c->fin_arrived ? 0 : fails(EAGAIN);
 }
 
-/* A turn ends: no session moves more than its share in one run, whatever comes. A share is 512 KiB for each
- * half, and what was begun with the last of it is finished; an alarm and work that was put off may come in
- * one run. */
-static void note_moved(struct connection *c, size_t read, size_t written)
+/* A pass ends: no session reads on once it has read its share, whatever comes. A half with some of its share
+ * left may read, so what one read brings beyond the share is not counted: less than two shares of a half in a
+ * run, and an alarm and work that was put off may come together, as two. What is written was read. */
+static void note_read(struct connection *c, size_t bytes)
 {
+    uint64_t share = NETWORK_BUDGET_BYTES / HALF_COUNT;
     if (c->run != network.runs)
-        c->run_read_bytes = c->run_written_bytes = 0;
+        c->run_read_bytes = 0;
     c->run = network.runs;
-    c->run_read_bytes += read;
-    c->run_written_bytes += written;
-    if (c->run_read_bytes > RUN_BYTES_MAX || c->run_written_bytes > RUN_BYTES_MAX)
+    c->run_read_bytes += bytes < share ? bytes : share;
+    if (c->run_read_bytes >= 2 * NETWORK_BUDGET_BYTES)
         broken(c->session, "a session moves no more than its share in a turn");
 }
 
 static void was_read(struct connection *c, size_t bytes)
 {
-    note_moved(c, bytes, 0);
+    note_read(c, bytes);
     c->read_bytes += bytes;
     if (c->written_bytes > c->arrived_bytes && !c->dead && !c->vanished)
         after(&c->arrive, c->peer.delay_ms);
@@ -629,7 +627,6 @@ static ssize_t writable(struct connection *c, size_t size)
 /* The peer is shown the bytes; then they count as sent. */
 static void was_written(struct connection *c, const void *bytes, size_t size, int flags)
 {
-    note_moved(c, 0, size);
     c->application->takes(c, bytes, size);
     c->corked = flags & MSG_MORE;
     wheel_remove(&network.wheel, &c->cork.entry);

@@ -59,6 +59,9 @@ struct application {
 /* Longest piece of a stream that is looked at at once. */
 enum { NETWORK_PIECE = 1 << 16 };
 
+/* What a session may move in a pass: so little that many come to that bound. */
+enum { NETWORK_BUDGET_BYTES = 1 << 12 };
+
 struct event {
     struct wheel_entry entry; /* first: the wheel returns it */
     void (*fire)(struct connection *connection);
@@ -85,8 +88,8 @@ struct connection {
     enum leg leg;
     int error; /* pending, negative */
     uint32_t send_buffer, receive_buffer;
-    uint64_t run, run_read_bytes, run_written_bytes; /* in the present run of its session */
-    bool open, connected;                            /* as the proxy has it */
+    uint64_t run, run_read_bytes; /* in the present run of its session */
+    bool open, connected;         /* as the proxy has it */
     bool fin_written, fin_arrived, fin_read;
     bool fin_sent, fin_acked;
     bool writing, closed, vanished; /* of the peer's application and host */
