@@ -3,6 +3,8 @@
 #include "proxy/exchange/exchange.h"
 #include "tests/unit/proxy.h"
 
+#include <sys/mman.h>
+
 /* What the simulation of mode http found, on real sockets: servers at rest that were reset, a request sent
  * again that was being answered, bytes looked at behind a bad answer. test_http.py has the wire. */
 
@@ -265,6 +267,74 @@ static void a_client_that_closed_only_its_half_gets_its_answer(void **state)
     proxy_wait_ended(proxy, REASON_CLOSED, 1);
 }
 
+/* ---- servers that refuse ------------------------------------------------------------------------------ */
+
+static size_t occurrences(const char *text, const char *word)
+{
+    size_t count = 0;
+    for (; (text = strstr(text, word)); text++)
+        count++;
+    return count;
+}
+
+/* All that comes up to its FIN. */
+static void receive_all(int fd, char *text, size_t size)
+{
+    size_t got = 0;
+    for (ssize_t n = 1; n > 0; got += (size_t)n) {
+        wait_for(fd, POLLIN);
+        n = recv(fd, text + got, size - 1 - got, MSG_DONTWAIT);
+        assert_true(n >= 0 && got + (size_t)n < size - 1);
+    }
+    text[got] = '\0';
+}
+
+static void each_server_that_refuses_is_tried_once_in_order_and_the_client_told_once(void **state)
+{
+    static char names[][6] = {"one:1", "two:1", "six:1"};
+    enum { SERVERS = sizeof names / sizeof names[0] };
+    struct conf_server servers[SERVERS];
+    struct proxy proxy;
+    char target[32], text[4096];
+    (void)state;
+    proxy_prepare_http(&proxy);
+    for (size_t i = 0; i < SERVERS; i++) {
+        struct sockaddr_in dead;
+        close(listen_on_loopback(&dead));
+        servers[i] = (struct conf_server){.text = names[i], .address = conf_address_of(&dead)};
+    }
+    proxy.backend.servers = servers;
+    proxy.backend.server_count = SERVERS;
+    int log = memfd_create("log", MFD_CLOEXEC);
+    assert_true(log >= 0);
+    snprintf(target, sizeof target, "/proc/self/fd/%d", log);
+    proxy.conf.log.target = target;
+    proxy_start(&proxy);
+
+    int client = proxy_client(&proxy);
+    send_text(client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 0);
+    receive_all(client, text, sizeof text);
+    assert_int_equal(occurrences(text, "HTTP/1.1 "), 1);
+    close(client);
+    proxy_wait_ended(&proxy, REASON_CONNECT_FAILED, 1);
+    proxy_free(&proxy); /* writes what is left of the log */
+
+    ssize_t size = pread(log, text, sizeof text - 1, 0);
+    assert_true(size > 0);
+    text[size] = '\0';
+    assert_int_equal(occurrences(text, "connect_failed id="), SERVERS);
+    const char *at = text;
+    for (size_t i = 0; i < SERVERS; i++) {
+        at = strstr(at, "connect_failed id=");
+        assert_non_null(at);
+        at = strstr(at, "backend=");
+        assert_non_null(at);
+        at += strlen("backend=");
+        assert_memory_equal(at, names[i], strlen(names[i]));
+    }
+    close(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_that_closes_while_its_answer_runs_is_noticed, start, stop),
         cmocka_unit_test_setup_teardown(a_client_that_closed_only_its_half_gets_its_answer, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_looked_at_behind_a_bad_answer, start, stop),
+        cmocka_unit_test(each_server_that_refuses_is_tried_once_in_order_and_the_client_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
