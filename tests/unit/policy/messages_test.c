@@ -164,6 +164,24 @@ static void a_head_that_does_not_come_is_answered(void **state)
     assert_int_equal(bed.pair.reason, REASON_REQUEST_HEAD);
 }
 
+/* The answer is written by a task of its own: what comes before that asks for no second one. */
+static void what_comes_between_a_refusal_and_its_answer_asks_for_no_other(void **state)
+{
+    (void)state;
+    struct bed bed;
+    waiting(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_REFUSE), PAIR_DO_ANSWER);
+    assert_int_equal(event(&bed, PAIR_EVENT_DRAIN) & (PAIR_DO_ANSWER | PAIR_DO_END), 0);
+    assert_int_equal(event(&bed, PAIR_EVENT_EXPIRED) & (PAIR_DO_ANSWER | PAIR_DO_END), 0); /* too early */
+    pair_actions late = expire(&bed);
+    assert_int_equal(late & PAIR_DO_ANSWER, 0);
+    waiting(&bed);
+    assert_int_equal(event(&bed, PAIR_EVENT_REFUSE), PAIR_DO_ANSWER);
+    pair_actions aborted = step(&bed, (struct pair_input){.event = PAIR_EVENT_ABORT, .reason = REASON_DRAIN});
+    assert_int_equal(aborted & PAIR_DO_ANSWER, 0);
+    assert_true(aborted & PAIR_DO_END);
+}
+
 /* It has answered whatever it was asked, and is not to blame. */
 static void a_backend_at_rest_parts_in_order_when_the_next_request_is_refused(void **state)
 {
@@ -553,6 +571,7 @@ int main(void)
         cmocka_unit_test(peers_that_close_in_time_are_not_reset),
         cmocka_unit_test(what_a_client_still_sends_behind_the_last_response_resets_nobody),
         cmocka_unit_test(a_head_that_does_not_come_is_answered),
+        cmocka_unit_test(what_comes_between_a_refusal_and_its_answer_asks_for_no_other),
         cmocka_unit_test(a_backend_at_rest_parts_in_order_when_the_next_request_is_refused),
         cmocka_unit_test(a_body_or_response_that_does_not_come_is_answered_and_the_backend_reset),
         cmocka_unit_test(a_response_that_stops_resets_both),
