@@ -28,7 +28,7 @@
  * Memory, locks, the end of a thread, the time where the vDSO does not tell it, and the number of processors,
  * which malloc() asks for when it makes an arena:
  * #syscalls worker: mmap munmap mremap mprotect brk madvise futex exit clock_gettime gettimeofday
- * #syscalls worker: getrandom sched_getaffinity sched_yield clock_nanosleep nanosleep restart_syscall
+ * #syscalls worker: getrandom sched_getaffinity sched_yield clock_nanosleep nanosleep restart_syscall sysinfo
  *
  * A signal's handler, assert() and abort():
  * #syscalls worker: rt_sigreturn rt_sigprocmask rt_sigaction getpid gettid tgkill exit_group write writev
@@ -48,7 +48,7 @@
  * stdio, opendir() and their kin, in files of any thread but a worker:
  * #syscalls rest: openat open newfstatat fstat fstatfs stat statx lseek getdents64 readlink readlinkat
  * #syscalls rest: access faccessat faccessat2 pread64 getcwd prlimit64 getrlimit uname dup
- * #syscalls rest: getuid geteuid getgid getegid
+ * #syscalls rest: getuid geteuid getgid getegid sysinfo
  *
  * getaddrinfo() in libuv's pool, which reads files, asks over UDP, TCP or a socket of nscd or of
  * systemd-resolved, and sorts what it gets by the addresses of this host; modules that it loads are code (see

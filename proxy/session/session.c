@@ -19,6 +19,8 @@
 /* Asked for once; EPOLLHUP and EPOLLERR come unasked. */
 enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
 
+/* An alarm that rings so late says that the process was stopped, or had no processor. */
+enum { STOPPED_MS = 1000 };
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 
@@ -674,6 +676,9 @@ static void on_task(struct task *task)
 static void on_alarm(struct alarm *alarm)
 {
     struct session *s = CONTAINER(struct session, alarm, alarm);
+    uint64_t late_ms = loop_now_ms(&s->shared->loop) - alarm->entry.due_ms;
+    if (!has_ended(s) && late_ms >= STOPPED_MS)
+        pair_excuse(&s->pair, late_ms);
     if (has_ended(s)) {
         look_again(s);
     } else if (loop_is_queued(&s->task)) {

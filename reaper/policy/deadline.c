@@ -433,7 +433,6 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                               .default_action = CLOSE_RST,
                               .reason = REASON_WRITE_STALL,
                               .rate_reason = REASON_WRITE_STALL_RATE,
-                              .default_rate = 512,
                               .rate_help = "A client that takes what is held for it more slowly takes none "
                                            "for write_stall; off: any byte counts",
                               .armed = any_held,
@@ -500,7 +499,6 @@ static const struct deadline rows[DEADLINE_COUNT] = {
                                .default_action = CLOSE_RST,
                                .reason = REASON_REQUEST_BODY,
                                .rate_reason = REASON_REQUEST_BODY_RATE,
-                               .default_rate = 512,
                                .rate_help = "Mode http: slower than this is no progress for request_body; "
                                             "off: any byte is progress",
                                .armed = in_request_body,

@@ -377,6 +377,14 @@ static void credit_windows(struct pair *pair)
     (void)credit(&pair->taken, response->acked_bytes, track_taken_ms(response), rate[DEADLINE_WRITE_STALL]);
 }
 
+void pair_excuse(struct pair *pair, uint64_t late_ms)
+{
+    pair->window.ms += late_ms;
+    pair->taken.ms += late_ms;
+    for (enum half half = 0; half < HALF_COUNT; half++)
+        pair->half[half].sent.ms += late_ms;
+}
+
 static pair_actions on_expired(struct pair *pair, uint64_t now_ms)
 {
     uint64_t fires;

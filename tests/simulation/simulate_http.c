@@ -62,8 +62,6 @@ static void make_settings(void)
         deadlines_default(&conf->deadlines);
         for (enum deadline_id id = 0; i != BY_DEFAULT && id < DEADLINE_COUNT; id++)
             conf->deadlines.after_ms[id] = quick[id];
-        /* Some of the healthy write byte by byte, and most of it is sizes and extensions of chunks. */
-        conf->deadlines.rate[DEADLINE_REQUEST_BODY] = conf->deadlines.rate[DEADLINE_WRITE_STALL] = 64;
         frontends[i].conf = conf;
     }
     confs[QUICK].http.via = confs[QUICK].http.request_id = true;

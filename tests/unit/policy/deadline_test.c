@@ -95,9 +95,7 @@ static void defaults_fill_in_every_setting(void **state)
         assert_int_equal(deadlines.action[id][LEG_BACKEND], promised[id].action);
     }
     for (enum deadline_id id = 0; id < DEADLINE_COUNT; id++)
-        assert_int_equal(deadlines.rate[id], id == DEADLINE_HALF_CLOSE ? 1024
-                                             : id == DEADLINE_WRITE_STALL || id == DEADLINE_REQUEST_BODY ? 512
-                                                                                                         : 0);
+        assert_int_equal(deadlines.rate[id], id == DEADLINE_HALF_CLOSE ? 1024 : 0);
 }
 
 static void adding_stops_at_never(void **state)

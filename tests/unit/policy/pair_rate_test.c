@@ -7,6 +7,7 @@ static void following(struct bed *bed, enum pair_stage stage)
 {
     memset(bed, 0, sizeof *bed);
     deadlines_default(&bed->deadlines);
+    bed->deadlines.rate[DEADLINE_REQUEST_BODY] = bed->deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     bed->now_ms = START_MS;
     pair_init_messages(&bed->pair, &bed->deadlines, bed->now_ms);
     step(bed, (struct pair_input){.event = PAIR_EVENT_STAGE, .stage = PAIR_STAGE_BODY});
@@ -134,6 +135,7 @@ static void a_client_that_takes_at_the_rate_takes_as_long_as_it_likes(void **sta
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     assert_int_equal(flow(&bed, HALF_RESPONSE, 512, 100000), 0);
 }
@@ -143,6 +145,7 @@ static void a_client_that_takes_too_slowly_is_reset(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     assert_int_equal(expire_until(&bed, 500000), 0);
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     pair_actions actions = 0;
@@ -160,6 +163,7 @@ static void a_buffer_that_runs_empty_and_full_again_is_no_fresh_start(void **sta
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     pair_actions actions = 0;
     for (int i = 0; i < 1000 && actions == 0; i++) {
@@ -175,11 +179,27 @@ static void a_buffer_that_runs_empty_and_full_again_is_no_fresh_start(void **sta
     assert_int_equal(bed.pair.reason, REASON_WRITE_STALL_RATE);
 }
 
+/* We were stopped for a minute, and the client took what it had: that is not its rate. */
+static void our_own_lateness_is_not_held_against_a_rate(void **state)
+{
+    (void)state;
+    struct bed bed;
+    opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
+    half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
+    pass(&bed, 300000);
+    relay(&bed, HALF_RESPONSE, 4000);
+    pair_excuse(&bed.pair, 300000);
+    assert_int_equal(expire_until(&bed, at(&bed) + 1000), 0);
+    assert_int_equal(bed.pair.phase, PAIR_OPEN);
+}
+
 static void a_client_that_had_taken_all_starts_afresh(void **state)
 {
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     for (int i = 0; i < 100; i++) {
         half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
         assert_int_equal(flow(&bed, HALF_RESPONSE, 1, 50), 0);
@@ -193,6 +213,7 @@ static void a_client_that_takes_nothing_is_told_from_one_that_takes_little(void 
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(at(&bed), 60000);
@@ -204,6 +225,7 @@ static void a_backend_may_take_as_little_as_it_likes(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     half_event(&bed, PAIR_EVENT_HELD, HALF_REQUEST);
     assert_int_equal(flow(&bed, HALF_REQUEST, 1, 10000), 0);
 }
@@ -213,6 +235,7 @@ static void the_half_that_waits_longest_gives_the_reason(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     half_event(&bed, PAIR_EVENT_HELD, HALF_REQUEST);
     pass(&bed, 5000);
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
@@ -226,6 +249,7 @@ static void any_byte_counts_where_the_rate_is_off(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     bed.deadlines.rate[DEADLINE_WRITE_STALL] = 0;
     half_event(&bed, PAIR_EVENT_HELD, HALF_RESPONSE);
     assert_int_equal(flow(&bed, HALF_RESPONSE, 1, 10000), 0);
@@ -241,11 +265,13 @@ static void two_open_halves_may_trickle_unless_told_otherwise(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     for (int i = 0; i < 100; i++) {
         assert_int_equal(expire_until(&bed, at(&bed) + 3599000), 0);
         relay(&bed, HALF_REQUEST, 1);
     }
     opened(&bed);
+    bed.deadlines.rate[DEADLINE_WRITE_STALL] = 512;
     pass(&bed, 1000);
     bed.deadlines.rate[DEADLINE_IDLE] = 100;
     set_after(&bed, DEADLINE_IDLE, 10000);
@@ -269,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_client_that_takes_at_the_rate_takes_as_long_as_it_likes),
         cmocka_unit_test(a_client_that_takes_too_slowly_is_reset),
         cmocka_unit_test(a_buffer_that_runs_empty_and_full_again_is_no_fresh_start),
+        cmocka_unit_test(our_own_lateness_is_not_held_against_a_rate),
         cmocka_unit_test(a_client_that_had_taken_all_starts_afresh),
         cmocka_unit_test(a_client_that_takes_nothing_is_told_from_one_that_takes_little),
         cmocka_unit_test(a_backend_may_take_as_little_as_it_likes),
