@@ -26,7 +26,7 @@
 /* What libraries call, where no source of ours names it.
  *
  * Memory, locks, the end of a thread, the time where the vDSO does not tell it, and the number of processors,
- * which malloc() asks for when it makes an arena:
+ * which malloc() asks for when it makes an arena; qsort() asks how much memory there is:
  * #syscalls worker: mmap munmap mremap mprotect brk madvise futex exit clock_gettime gettimeofday
  * #syscalls worker: getrandom sched_getaffinity sched_yield clock_nanosleep nanosleep restart_syscall sysinfo
  *

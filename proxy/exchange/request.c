@@ -115,6 +115,7 @@ static enum step begin_request(struct session *s)
         return refusal_of_request(s, http_broken(status));
     message_forgo_upgrades(&request, may_upgrade, &s->frontend->conf->http);
     origin_of(&origin, &text, &s->client, s->frontend->conf, s->shared->random);
+    origin.trusted = origin.trusted && !s->unnamed;
     note_request(s, &request, &origin);
     if (s->place == PLACE_SURPLUS)
         return refusal_begin(s, limit_is_full(s->shared->limit) ? REASON_NO_DESCRIPTORS : REASON_LIMIT, 0);

@@ -52,6 +52,7 @@ static enum preface_result refuse(struct session *s, struct pair_input *input, c
 static void adopt(struct session *s, const struct proxy_header *header)
 {
     sa_family_t family = header->source.ss_family;
+    s->unnamed = !header->known;
     if (!header->known)
         return;
     s->client = (union socket_address){.family = family};

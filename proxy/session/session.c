@@ -21,6 +21,7 @@ enum { LEG_EVENTS = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP };
 
 /* An alarm that rings so late says that the process was stopped, or had no processor. */
 enum { STOPPED_MS = 1000 };
+
 /* When to look again for a socket that was still there after our RST: after 4, 16, 64, 256 and 1024 ms. */
 enum { LOOKS = 5, LOOK_MS = 4 };
 

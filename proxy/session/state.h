@@ -53,6 +53,7 @@ struct session {
     struct inquiry hold;    /* whether the client still holds its own */
     bool over;              /* has ended, and only waits for the answer to an inquiry */
     enum preface preface;   /* what is still awaited before the first byte */
+    bool unnamed;           /* its PROXY header names nobody: what it says of others is not believed */
     const char *why;        /* its header was refused for; static; NULL: for nothing */
     struct proxy_header
         *told; /* the client's header, for the backend's; NULL: it had none, or none goes on */

@@ -575,7 +575,7 @@ static const struct deadline rows[DEADLINE_COUNT] = {
     [DEADLINE_HALF_CLOSE_EMPTY] = {.name = "half_close_empty",
                                    .runs_while = "the client sent FIN and nothing else, and got nothing",
                                    .at_expiry = "RST to both",
-                                   .default_ms = 1000,
+                                   .default_ms = DEADLINE_OFF,
                                    .min_ms = 0,
                                    .max_ms = DEADLINE_MAX_MS,
                                    .may_be_off = true,

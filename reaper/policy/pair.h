@@ -129,8 +129,8 @@ void pair_init_preface(struct pair *pair, const struct deadlines *deadlines, uin
  * there (FIN before CONNECTED, anything after ENDED) is a programmer error and asserts. */
 pair_actions pair_step(struct pair *pair, const struct pair_input *input, uint64_t now_ms);
 
-/* We ourselves were late by so many ms, stopped or without a processor: before PAIR_EVENT_EXPIRED. That time is
- * not held against a flow that has to keep a rate. */
+/* The caller itself was late by so many ms, stopped or without a processor; reported before
+ * PAIR_EVENT_EXPIRED. That time is not held against a flow that has to keep a rate. */
 void pair_excuse(struct pair *pair, uint64_t late_ms);
 
 /* When to report PAIR_EVENT_EXPIRED, or DEADLINE_OFF. Valid until the next step; progress only makes it

@@ -68,8 +68,8 @@ class EmptyClients(unittest.TestCase):
         self.assertEqual(served, PROBES)
         self.assertLessEqual(len(left), PROBES)  # the probes' own, which half_close ends
 
-    def test_by_default_each_holds_its_place_for_a_second_at_most(self):
-        served, _, proxy = self.attack(SESSIONS / 2)
+    def test_each_holds_its_place_for_a_second_at_most(self):
+        served, _, proxy = self.attack(SESSIONS / 2, "--half-close-empty", "1s")
         self.assertEqual(served, PROBES)
         self.assertNotIn("half_close", {session["reason"] for session in proxy.sessions
                                         if session["request_bytes"] == "0"})

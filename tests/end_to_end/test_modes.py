@@ -17,7 +17,7 @@ TRAFFIC = collections.defaultdict(lambda: ANSWERED, {
 
 # Why the sessions end. A trickle's next byte meets a client that is gone, whose kernel answers with RST.
 REASONS = collections.defaultdict(lambda: {"half_close"}, {
-    "healthy": {"closed"}, "trickle": {"client_reset", "half_close_rate"}, "zero-byte": {"half_close_empty"}})
+    "healthy": {"closed"}, "trickle": {"client_reset", "half_close_rate"}})
 
 
 def clients_come(address, traffic):

@@ -116,7 +116,8 @@ class Accept(unittest.TestCase):
             clients = [session["client"] for session in proxy.wait_for_sessions(3)]
             self.assertEqual(clients.count(NAMED), 1)
 
-    def test_http_forwards_it(self):
+    def forwarded(self, header, fields=b""):
+        """The head that the server gets behind that header, in small letters."""
         def answer(connection):
             heads.append(connection.recv(4096))
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -124,9 +125,18 @@ class Accept(unittest.TestCase):
         heads = []
         with Server(answer) as server, Proxy(server.address, *TRUSTED, "--mode", "http") as proxy, \
                 proxy.connect() as client:
-            client.sendall(V2 + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            client.sendall(header + b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"Connection: close\r\n\r\n")
             self.assertIn(b"200 OK", receive_all(client))
-        self.assertRegex(heads[0].lower(), rb"x-forwarded-for: 192\.0\.2\.7\r\n")
+        return heads[0].lower()
+
+    def test_http_forwards_it(self):
+        self.assertRegex(self.forwarded(V2), rb"x-forwarded-for: 192\.0\.2\.7\r\n")
+
+    def test_a_header_that_names_nobody_vouches_for_nobody(self):
+        for header in V1_UNKNOWN, V2_LOCAL, V2_UNIX:
+            head = self.forwarded(header, b"X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n")
+            self.assertNotIn(b"9.9.9.9", head)
+            self.assertNotIn(b"https", head)
 
 
 class Send(unittest.TestCase):

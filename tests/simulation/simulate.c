@@ -60,6 +60,7 @@ static void make_settings(void)
     set(quick, DEADLINE_HALF_CLOSE, 2000);
     set(quick, DEADLINE_WRITE_STALL, 5000);
     set(quick, DEADLINE_GRACE, 1000);
+    set(quick, DEADLINE_HALF_CLOSE_EMPTY, 1000);
     confs[2].deadlines = *quick;
     struct deadlines *bounded = &confs[2].deadlines;
     set(bounded, DEADLINE_LIFETIME, 20000);
@@ -253,7 +254,8 @@ static void check_relaying(const struct run *run, const struct pair *pair, const
     if (track_half_closed(pair)) {
         must_be_by(&run->hosted, run->half_closed_ms, d->after_ms[DEADLINE_HALF_CLOSE_MAX],
                    "half_close_max holds");
-        if (is_empty(pair) && track_half_ended(&pair->half[HALF_REQUEST]))
+        if (is_empty(pair) && track_half_ended(&pair->half[HALF_REQUEST]) &&
+            d->after_ms[DEADLINE_HALF_CLOSE_EMPTY] != DEADLINE_OFF)
             must_be_by(&run->hosted, run->half_closed_ms,
                        d->after_ms[DEADLINE_HALF_CLOSE_EMPTY] + DELIVERY_MS, "half_close_empty holds");
         /* What a burst bought is thrown away when the deadline is looked at, which may be one later; then

@@ -35,7 +35,7 @@ static const struct {
     [DEADLINE_KEEPALIVE] = {"keepalive", 75000, 1, true, false, false, CLOSE_FIN, REASON_KEEPALIVE},
     [DEADLINE_MESSAGE_GRACE] = {"message_grace", 250, 0, false, false, false, CLOSE_RST,
                                 REASON_MESSAGE_GRACE},
-    [DEADLINE_HALF_CLOSE_EMPTY] = {"half_close_empty", 1000, 0, true, false, true, CLOSE_RST,
+    [DEADLINE_HALF_CLOSE_EMPTY] = {"half_close_empty", DEADLINE_OFF, 0, true, false, true, CLOSE_RST,
                                    REASON_HALF_CLOSE_EMPTY},
     [DEADLINE_PREFACE] = {"preface", 10000, 1, true, false, false, CLOSE_RST, REASON_PREFACE},
 };

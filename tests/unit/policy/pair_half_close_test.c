@@ -9,6 +9,7 @@ static void a_client_that_only_closed_is_owed_a_second(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
+    set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, 1000);
     pass(&bed, 500);
     assert_int_equal(fin(&bed, HALF_REQUEST), to(PAIR_DO_FIN, LEG_BACKEND));
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
@@ -21,6 +22,7 @@ static void a_backend_that_closes_in_time_ends_an_empty_session_in_order(void **
     (void)state;
     struct bed bed;
     opened(&bed);
+    set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, 1000);
     fin(&bed, HALF_REQUEST);
     assert_int_equal(expire_until(&bed, 999), 0);
     assert_int_equal(fin(&bed, HALF_RESPONSE), to(PAIR_DO_FIN, LEG_CLIENT) | close_both_and_end);
@@ -35,6 +37,7 @@ static void any_byte_gives_a_client_the_whole_half_close(void **state)
         for (int before = 0; before < (half == HALF_REQUEST ? 1 : 2); before++) {
             struct bed bed;
             opened(&bed);
+            set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, 1000);
             if (before == 0)
                 relay(&bed, half, 1);
             fin(&bed, HALF_REQUEST);
@@ -53,6 +56,7 @@ static void a_backend_that_finished_without_a_byte_is_no_empty_client(void **sta
     (void)state;
     struct bed bed;
     opened(&bed);
+    set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, 1000);
     fin(&bed, HALF_RESPONSE);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_int_equal(at(&bed), 30000);
@@ -64,7 +68,6 @@ static void off_leaves_an_empty_client_to_half_close(void **state)
     (void)state;
     struct bed bed;
     opened(&bed);
-    set_after(&bed, DEADLINE_HALF_CLOSE_EMPTY, DEADLINE_OFF);
     fin(&bed, HALF_REQUEST);
     assert_int_equal(expire_until(&bed, FOREVER_MS), rst_both_and_end);
     assert_ended(&bed, REASON_HALF_CLOSE, LEG_END_RST, LEG_END_RST);
