@@ -21,8 +21,10 @@ enum { EVIDENCE_PIDS = 32 };
 /* What was seen of one service over some seconds. Counts are of sockets at the end of them. */
 struct evidence {
     double seconds;
-    uint16_t port;    /* 0: all */
-    bool client_side; /* this host opened them: the port is the peers' */
+    uint16_t port;     /* 0: all */
+    bool client_side;  /* this host opened them: the port is the peers' */
+    bool others_known; /* `accepted` and `moved` were counted */
+    bool upstream_here, network_is_loopback;
     size_t close_wait;
     size_t came, went; /* of those in CLOSE_WAIT, by their cookies: within those seconds */
     size_t established, established_before;
@@ -31,7 +33,6 @@ struct evidence {
     size_t far;                         /* whose peer is not in this network namespace */
     const struct owner_process *waiter; /* who holds one of those peers; NULL: none, or not visible */
     size_t accepted, moved; /* other connections that the program took, read or wrote, within the seconds */
-    bool others_known;      /* these two were counted */
     uint64_t oldest_ms;
     size_t zero_bytes;                   /* of those in CLOSE_WAIT, whose client never sent a byte */
     size_t with_keepalive;               /* whose keepalive timer runs */
@@ -59,11 +60,9 @@ struct evidence {
     size_t upstream_count;         /* 0: none is known */
     uint64_t upstream_waited_ms;
     struct owner_process upstream_owner; /* who listens there, on this host; pid 0: not known */
-    bool upstream_here;
 
     char network[64]; /* "10.1.2.0/24": that most of them come from */
     size_t network_count;
-    bool network_is_loopback;
 };
 
 /* One service with symptoms, or that was asked for. */

@@ -28,12 +28,12 @@ struct deadline {
     uint64_t min_ms, max_ms; /* what a configuration may set, besides `off` */
     bool may_be_off;
     bool settable_action; /* `client:` and `backend:` may be given */
+    bool spares_delivery; /* waits up to DELIVERY_MS for acknowledgements of bytes on their way to a peer */
     enum close_action default_action;
     enum reason reason;
     enum reason rate_reason; /* of what makes progress, but less than its rate; REASON_NONE: it has no rate */
     uint64_t default_rate;   /* bytes a second; 0: off by default */
     const char *rate_help;   /* for help */
-    bool spares_delivery; /* waits up to DELIVERY_MS for acknowledgements of bytes on their way to a peer */
 
     /* Whether it runs in this condition of the session. */
     bool (*armed)(const struct pair *pair);

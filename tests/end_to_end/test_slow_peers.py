@@ -42,12 +42,12 @@ class SlowPeers(unittest.TestCase):
         self.assertEqual(reason, "request_head")
 
     def test_a_slow_body_is_refused(self):
-        reason = self.trickle("http", swallow, ["--request-body", "1s"],
+        reason = self.trickle("http", swallow, ["--request-body", "1s", "--request-body-rate", "512B/s"],
                               b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         self.assertEqual(reason, "request_body_rate")
 
     def test_a_slow_chunk_extension_is_refused(self):
-        reason = self.trickle("http", swallow, ["--request-body", "1s"],
+        reason = self.trickle("http", swallow, ["--request-body", "1s", "--request-body-rate", "512B/s"],
                               b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=")
         self.assertIn(reason, ("request_body", "request_body_rate"))
 

@@ -26,10 +26,10 @@ enum { START_MS = 1000000, SMALL_BYTES = 1024, BIG_BYTES = 1 << 20, LATE_MS = 70
 struct settings {
     const char *name;
     uint64_t grid_ms;
-    uint64_t rate;          /* of half_close */
-    enum deadline_id rated; /* another one that has this rate, besides; 0: none */
+    uint64_t rate; /* of half_close */
     uint64_t after_ms[DEADLINE_COUNT];
     enum close_action action[DEADLINE_COUNT];
+    enum deadline_id rated; /* another one that has this rate, besides; 0: none */
     enum verify verify;
     bool must_end; /* time alone leads to the end */
     bool messages; /* the caller follows messages */

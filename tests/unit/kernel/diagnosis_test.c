@@ -250,7 +250,7 @@ static void what_this_host_opened_may_be_a_pool(void **state)
     (void)state;
     struct evidence e = evidence_of(TRIAGE_READ_EOF, 5);
     assert_false(says(&e, "This host opened them"));
-    e.client_side = true;
+    e.client_side = e.others_known = e.upstream_here = true;
     assert_true(says(&e, "This host opened them"));
 }
 
