@@ -25,22 +25,32 @@ static enum host host6(const struct in6_addr *address)
     return IN6_IS_ADDR_UNSPECIFIED(address) ? HOST_ANY : HOST_OTHER;
 }
 
-/* Connecting to the wildcard address is connecting to the loopback one (ip(7)). */
 static bool meets(enum host listens, enum host connects, bool is_here)
 {
     return listens == HOST_ANY && (connects != HOST_OTHER || is_here);
 }
 
+/* Who connects to the wildcard address connects to the loopback one (ip(7), ipv6(7)). */
+static uint32_t reached4(uint32_t address)
+{
+    return address == htonl(INADDR_ANY) ? htonl(INADDR_LOOPBACK) : address;
+}
+
+static const struct in6_addr *reached6(const struct in6_addr *address)
+{
+    return IN6_IS_ADDR_UNSPECIFIED(address) ? &in6addr_loopback : address;
+}
+
 static bool same4(const struct sockaddr_in *listens, uint32_t address, in_port_t port, bool is_here)
 {
-    bool same = listens->sin_addr.s_addr == address ||
+    bool same = listens->sin_addr.s_addr == reached4(address) ||
                 meets(host4(listens->sin_addr.s_addr), host4(address), is_here);
     return same && listens->sin_port == port;
 }
 
 static bool same6(const struct sockaddr_in6 *listens, const struct sockaddr_in6 *connects, bool is_here)
 {
-    bool same = memcmp(&listens->sin6_addr, &connects->sin6_addr, sizeof listens->sin6_addr) == 0 &&
+    bool same = memcmp(&listens->sin6_addr, reached6(&connects->sin6_addr), sizeof listens->sin6_addr) == 0 &&
                 listens->sin6_scope_id == connects->sin6_scope_id;
     return listens->sin6_port == connects->sin6_port &&
            (same || meets(host6(&listens->sin6_addr), host6(&connects->sin6_addr), is_here));

@@ -637,6 +637,10 @@ static void a_bad_answer_is_refused_at_its_own_line(void **state)
 static const struct bad loops[] = {
     {FRONTEND "backends: [{name: b, servers: '127.0.0.1:1'}]\n",
      "f:2:31: backends[0].servers: " LOOPS("127.0.0.1:1", "f", "127.0.0.1:1", "b")},
+    {FRONTEND "backends: [{name: b, servers: '0.0.0.0:1'}]\n",
+     "f:2:31: backends[0].servers: " LOOPS("0.0.0.0:1", "f", "127.0.0.1:1", "b")},
+    {"frontends: [{name: f, listen: '[::1]:1', backend: b}]\nbackends: [{name: b, servers: '[::]:1'}]\n",
+     "f:2:31: backends[0].servers: " LOOPS("[::]:1", "f", "[::1]:1", "b")},
     {"frontends: [{name: f, listen: '0.0.0.0:1', backend: b}]\n"
      "backends:\n- name: b\n  servers: ['127.0.0.1:2', '127.9.9.9:1', '0.0.0.0:1', '[::ffff:127.0.0.1]:1',\n"
      "            'localhost:1', '[::1]:1', 'host:1', '10.0.0.1:1']\n",
