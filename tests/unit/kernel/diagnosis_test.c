@@ -250,7 +250,7 @@ static void what_this_host_opened_may_be_a_pool(void **state)
     (void)state;
     struct evidence e = evidence_of(TRIAGE_READ_EOF, 5);
     assert_false(says(&e, "This host opened them"));
-    e.client_side = e.others_known = e.upstream_here = true;
+    e.client_side = true;
     assert_true(says(&e, "This host opened them"));
 }
 
@@ -284,7 +284,7 @@ static void no_line_overflows_with_the_largest_numbers(void **state)
     memset(e.network, '1', sizeof e.network);
     e.network[sizeof e.network - 1] = '\0';
     e.network_is_loopback = false;
-    e.client_side = true;
+    e.client_side = e.others_known = e.upstream_here = true;
     memset(process.command, 'c', sizeof process.command - 1);
     memset(process.service, 's', sizeof process.service - 1);
     e.owner = e.waiter = &process;
