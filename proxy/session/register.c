@@ -3,6 +3,7 @@
 #include "proxy/server/backend.h"
 #include "proxy/session/state.h"
 
+#include <malloc.h>
 #include <utlist.h>
 
 /* The first in the list, for it is in the order of acceptance. */
@@ -21,6 +22,8 @@ void register_opened(struct session *session)
     counter_add(&shared->counters.accepted, 1);
     counter_add(&shared->backends[session->frontend->conf->backend].counters.opened, 1);
     DL_APPEND(shared->sessions, session);
+    if (++shared->session_count > shared->session_peak)
+        shared->session_peak = shared->session_count;
     if (shared->sessions == session)
         note_oldest(shared);
 }
@@ -38,6 +41,18 @@ void register_done(struct session *session)
         shared->drain_next = session->next;
     bool was_oldest = shared->sessions == session;
     DL_DELETE(shared->sessions, session);
+    shared->session_count--;
     if (was_oldest)
         note_oldest(shared);
+}
+
+/* What thousands of sessions held lies in pieces between what others still hold, and malloc() keeps it. */
+bool register_give_memory_back(struct shared *shared)
+{
+    enum { WORTH_IT = 1024 };
+    if (shared->session_peak < WORTH_IT || shared->session_count > shared->session_peak / 2)
+        return false;
+    shared->session_peak = shared->session_count;
+    (void)malloc_trim(0);
+    return true;
 }

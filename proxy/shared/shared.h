@@ -44,12 +44,13 @@ struct shared {
     bool freed_descriptors; /* in this pass: listeners that had to stop may go on */
     int local_error;        /* why the last attempt to connect failed on our side, negative; 0: for nothing */
 
-    struct session *sessions;   /* all that are not done (register.h) */
-    struct session *drain_next; /* the next to be told that the worker drains; NULL: none */
-    uint64_t next_id;           /* of a session */
-    struct pool *pools;         /* those that keep backend legs (pool.h) */
-    struct retiring *retiring;  /* backend legs that are ended: FIN, grace, RST (retire.h) */
-    struct backend *backends;   /* as many as the configuration has, in its order (backend.h) */
+    struct session *sessions;           /* all that are not done (register.h) */
+    size_t session_count, session_peak; /* of these: now, and since memory was last given back */
+    struct session *drain_next;         /* the next to be told that the worker drains; NULL: none */
+    uint64_t next_id;                   /* of a session */
+    struct pool *pools;                 /* those that keep backend legs (pool.h) */
+    struct retiring *retiring;          /* backend legs that are ended: FIN, grace, RST (retire.h) */
+    struct backend *backends;           /* as many as the configuration has, in its order (backend.h) */
 
     /* The frontends that lead to this backend may accept. */
     void (*backend_ready)(struct shared *shared, const struct backend *backend);

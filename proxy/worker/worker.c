@@ -5,6 +5,7 @@
 #include "proxy/server/pool.h"
 #include "proxy/server/resolve.h"
 #include "proxy/server/retire.h"
+#include "proxy/session/register.h"
 #include "proxy/session/session.h"
 #include "reaper/container.h"
 
@@ -174,6 +175,7 @@ static bool may_stop(const struct worker *worker)
 static void settled(void *context)
 {
     struct worker *worker = context;
+    (void)register_give_memory_back(&worker->shared);
     bool freed = worker->shared.freed_descriptors;
     worker->shared.freed_descriptors = false;
     for (size_t i = 0; freed && i < worker->listener_count; i++)
